@@ -43,7 +43,7 @@ func errorMessage(a webhook.DeliveryAttempt) string {
 	switch {
 	case a.Status == webhook.AttemptSucceeded:
 		return ""
-	case a.Error == "" && a.StatusCode != nil:
+	case a.StatusCode != nil:
 		return fmt.Sprintf("HTTP %d", *a.StatusCode)
 	}
 	return a.Error
