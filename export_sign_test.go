@@ -5,6 +5,10 @@ var (
 	ValidateSecrets        = validateSecrets
 	ValidateForeignSecrets = validateForeignSecrets
 	LiveSecrets            = liveSecrets
+	SealString             = sealString
+	OpenString             = openString
+	SealMap                = sealMap
+	OpenMap                = openMap
 )
 
 const CachedKeys = cachedKeys

@@ -73,12 +73,6 @@ func (s *script) next() func(Request) Answer {
 	return func(Request) Answer { return Answer{} }
 }
 
-func (s *script) left() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.queue)
-}
-
 // gate lets go whoever waits at it. Its channel is made by the first who waits, so that it belongs to
 // the synctest bubble it is used in.
 type gate struct {
