@@ -1,7 +1,13 @@
 package webhook
 
 import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
 	"time"
+
+	"github.com/outhook/webhook/internal/id"
 )
 
 // DeliveryStatus is the coarse state that a customer sees.
@@ -167,4 +173,159 @@ type HourStats struct {
 	Failed    int64     `json:"failed"` // failed and canceled; interrupted ones are not counted
 	// Latency counts attempts that got a response by DurationMS, by bucket of LatencyBounds.
 	Latency [12]int64 `json:"latency"`
+}
+
+// ListDeliveries lists deliveries, newest first. The next page continues After the last ID of this one.
+func (d *Dispatcher) ListDeliveries(ctx context.Context, q DeliveryQuery) ([]DeliveryListItem, error) {
+	if err := validatePage(id.Delivery, q.After, &q.Limit); err != nil {
+		return nil, err
+	}
+	items, err := d.store.ListDeliveries(ctx, d.now(), q)
+	for i := range items {
+		d.completeItem(ctx, &items[i])
+	}
+	return items, err
+}
+
+// Deliveries goes through all deliveries of a query, newest first, a page of q.Limit at a time. It ends
+// after the first error, which comes with a zero item.
+func (d *Dispatcher) Deliveries(ctx context.Context, q DeliveryQuery) iter.Seq2[DeliveryListItem, error] {
+	return func(yield func(DeliveryListItem, error) bool) {
+		for {
+			page, err := d.ListDeliveries(ctx, q)
+			if err != nil {
+				yield(DeliveryListItem{}, err)
+				return
+			}
+			for _, item := range page {
+				if !yield(item, nil) {
+					return
+				}
+				q.After = item.ID
+			}
+			if len(page) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// GetDelivery returns a delivery with its event, payload and all attempts, or ErrNotFound.
+func (d *Dispatcher) GetDelivery(ctx context.Context, deliveryID string) (Delivery, error) {
+	item, err := d.store.GetDelivery(ctx, d.now(), deliveryID)
+	if err != nil {
+		return Delivery{}, err
+	}
+	d.completeItem(ctx, &item)
+	full := Delivery{DeliveryListItem: item}
+	if full.Event, err = d.store.GetEvent(ctx, item.EventID); err != nil {
+		return Delivery{}, fmt.Errorf("webhook: event of delivery %s: %w", deliveryID, err)
+	}
+	q := AttemptQuery{AllTenants: true, DeliveryID: deliveryID, Limit: 500}
+	for {
+		page, err := d.store.ListAttempts(ctx, q)
+		if err != nil {
+			return Delivery{}, err
+		}
+		full.Attempts = append(full.Attempts, page...)
+		if len(page) < q.Limit {
+			break
+		}
+		q.After = page[len(page)-1].ID
+	}
+	slices.SortStableFunc(full.Attempts, func(a, b DeliveryAttempt) int { return a.AttemptNumber - b.AttemptNumber })
+	full.AttemptCount = max(full.AttemptCount, len(full.Attempts)) // one may have ended between the reads
+	return full, nil
+}
+
+// completeItem fills in what the endpoint's retry policy says. Without the endpoint it is unknown.
+func (d *Dispatcher) completeItem(ctx context.Context, item *DeliveryListItem) {
+	k, _ := d.directory.find(ctx, item.EndpointID)
+	if k == nil {
+		return
+	}
+	if n := maxAttempts(d.retryPolicy(&k.endpoint)); n > 0 {
+		item.MaxAttempts = &n
+	}
+}
+
+// ListAttempts lists attempts, newest first. The next page continues After the last ID of this one.
+func (d *Dispatcher) ListAttempts(ctx context.Context, q AttemptQuery) ([]DeliveryAttempt, error) {
+	if err := validatePage(id.Attempt, q.After, &q.Limit); err != nil {
+		return nil, err
+	}
+	return d.store.ListAttempts(ctx, q)
+}
+
+// GetEvent returns an event with its payload, or ErrNotFound.
+func (d *Dispatcher) GetEvent(ctx context.Context, eventID string) (Event, error) {
+	return d.store.GetEvent(ctx, eventID)
+}
+
+// ListEvents lists events without their payloads, newest first.
+func (d *Dispatcher) ListEvents(ctx context.Context, q EventQuery) ([]Event, error) {
+	if err := validatePage(id.Event, q.After, &q.Limit); err != nil {
+		return nil, err
+	}
+	return d.store.ListEvents(ctx, q)
+}
+
+// Stats sums up deliveries by state and attempts by hour. It reads counters; polling it is cheap.
+func (d *Dispatcher) Stats(ctx context.Context, q StatsQuery) (Stats, error) {
+	now := d.now()
+	if q.Until.IsZero() {
+		q.Until = now.Add(time.Hour)
+	}
+	if q.Since.IsZero() {
+		q.Since = q.Until.Add(-25 * time.Hour).Truncate(time.Hour)
+	}
+	stats, err := d.store.Stats(ctx, now, q)
+	if err != nil {
+		return Stats{}, err
+	}
+	if r := d.current.Load(); r != nil {
+		stats.Waiting, stats.InFlight = r.queue.load()
+	}
+	return stats, nil
+}
+
+// Retry makes a delivery due now. A finished one, also a successful one, begins a new round with the
+// same event ID: charged failures are forgotten, attempt numbers go on. ErrConflict says that an attempt
+// is under way, that the payload was erased, or that the endpoint was deleted.
+func (d *Dispatcher) Retry(ctx context.Context, deliveryID string) error {
+	return d.requeue(ctx, deliveryID, RequeueRequest{Action: RequeueRetry, Trigger: TriggerManual})
+}
+
+// Cancel ends a pending delivery, with code CANCELLED. A request that is under way may still succeed,
+// and then the delivery has succeeded. ErrConflict: it is final already.
+func (d *Dispatcher) Cancel(ctx context.Context, deliveryID string) error {
+	return d.requeue(ctx, deliveryID, RequeueRequest{Action: RequeueCancel, Code: CodeCancelled})
+}
+
+func (d *Dispatcher) requeue(ctx context.Context, deliveryID string, req RequeueRequest) error {
+	req.Now, req.IDs = d.now(), []string{deliveryID}
+	res, err := d.store.Requeue(ctx, req)
+	if err != nil {
+		return err
+	}
+	d.Wake()
+	return res[0].err(deliveryID)
+}
+
+func (r RequeueResult) err(deliveryID string) error {
+	switch r {
+	case RequeueDone:
+		return nil
+	case RequeueNotFound:
+		return fmt.Errorf("%w: delivery %s", ErrNotFound, deliveryID)
+	case RequeueLeased:
+		return fmt.Errorf("%w: an attempt of delivery %s is under way; wait for its result", ErrConflict, deliveryID)
+	case RequeueErased:
+		return fmt.Errorf("%w: the payload of delivery %s was erased", ErrConflict, deliveryID)
+	case RequeueDeleted:
+		return fmt.Errorf("%w: the endpoint of delivery %s was deleted", ErrConflict, deliveryID)
+	case RequeueFinished:
+		return fmt.Errorf("%w: delivery %s is final already", ErrConflict, deliveryID)
+	}
+	return fmt.Errorf("webhook: the store answered %d for delivery %s", r, deliveryID)
 }

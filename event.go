@@ -1,8 +1,15 @@
 package webhook
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/outhook/webhook/internal/id"
 )
 
 // Event is something that happened, to be told to every matching endpoint of its tenant.
@@ -40,6 +47,210 @@ type Receipt struct {
 	EventID     string   `json:"eventId"`
 	DeliveryIDs []string `json:"deliveryIds"`
 	Duplicate   bool     `json:"duplicate"`
+}
+
+// The limits of SendBatch.
+const (
+	maxBatchEvents     = 1000
+	maxBatchDeliveries = 10_000
+)
+
+// leaseMargin is what a lease has beyond the longest timeout; an attempt begins only while what is left
+// of the lease exceeds its timeout by startMargin.
+const (
+	leaseMargin = 15 * time.Second
+	startMargin = 5 * time.Second
+)
+
+// Send stores an event and its deliveries to all matching endpoints, durably, and returns. Run, in this
+// process or another, delivers them. An error means that nothing was stored, with one exception: if ctx
+// ended or the store's connection broke, that is unknown, and repeating Send with the same
+// IdempotencyKey is safe. Send works whether or not Run is running. It does not keep ev's slices and maps.
+//
+// Errors: ErrInvalid, ErrPayloadTooLarge, ErrConflict (the IdempotencyKey stands for another event),
+// ErrClosed, and the store's own.
+func (d *Dispatcher) Send(ctx context.Context, ev Event) (Receipt, error) {
+	receipts, err := d.send(ctx, "Event", []Event{ev})
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// SendBatch is Send for up to 1,000 events with up to 10,000 deliveries in all: all are stored or none.
+func (d *Dispatcher) SendBatch(ctx context.Context, events []Event) ([]Receipt, error) {
+	if len(events) > maxBatchEvents {
+		return nil, invalid("events", "are %d; at most %d go into one batch", len(events), maxBatchEvents)
+	}
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	return d.send(ctx, "", events)
+}
+
+func (d *Dispatcher) send(ctx context.Context, field string, events []Event) ([]Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	now := d.now()
+	fresh := make([]Event, len(events))
+	for i := range events {
+		name := field
+		if name == "" {
+			name = fmt.Sprintf("events[%d]", i)
+		}
+		if err := d.validateEvent(name, &events[i], now); err != nil {
+			return nil, err
+		}
+		fresh[i] = events[i].own()
+		fresh[i].CreatedAt = now
+	}
+	if d.directory.current() < 0 {
+		if err := d.directory.refresh(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		result, err := d.sendOnce(ctx, fresh)
+		if err != nil {
+			return nil, err
+		}
+		switch result.Status {
+		case SendStored:
+			return result.Receipts, nil
+		case SendConflict:
+			return nil, fmt.Errorf("%w: event %d has an IdempotencyKey that stands for another type or payload",
+				ErrConflict, result.ConflictAt)
+		case SendStale:
+			if err := d.directory.refresh(ctx); err != nil {
+				return nil, err
+			}
+		case SendTaken: // other IDs are drawn
+		}
+	}
+}
+
+// own returns the event with slices and maps that the caller cannot change any more.
+func (e Event) own() Event {
+	e.Payload = append(make([]byte, 0, len(e.Payload)), e.Payload...)
+	e.Attributes, e.Headers = maps.Clone(e.Attributes), maps.Clone(e.Headers)
+	e.EndpointIDs = slices.Clone(e.EndpointIDs)
+	if e.ContentType == "" {
+		e.ContentType = "application/json"
+	}
+	e.DeliverAt, e.ExpiresAt = wholeMicros(e.DeliverAt), wholeMicros(e.ExpiresAt)
+	e.ErasedAt = nil
+	return e
+}
+
+func wholeMicros(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return micros(t)
+}
+
+// sendOnce matches the events against the endpoints known and tries to store them.
+func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, error) {
+	c := &commit{group: &SendGroup{Events: make([]NewEvent, len(events))}, done: make(chan sendReply, 1)}
+	r := d.current.Load()
+	deliveries := 0
+	for i, e := range events {
+		e.ID = d.newID(id.Event)
+		matched, generation, err := d.directory.match(&e)
+		if err == nil && (i == 0 || c.group.Generation == generation) {
+			c.group.Generation = generation
+		} else if err == nil {
+			return SendResult{Status: SendStale}, nil
+		} else {
+			return SendResult{}, d.recheck(ctx, &e, err)
+		}
+		if deliveries += len(matched); len(events) > 1 && deliveries > maxBatchDeliveries {
+			return SendResult{}, invalid("events", "make more than %d deliveries; send fewer at once", maxBatchDeliveries)
+		}
+		c.group.Events[i] = NewEvent{Event: e, Fingerprint: e.fingerprint(), Deliveries: d.fanOut(&e, matched)}
+		c.matched = append(c.matched, matched)
+	}
+	if r != nil {
+		d.handOver(r, c)
+	}
+	d.commits.Add(c, true)
+	select {
+	case reply := <-c.done:
+		return reply.result, reply.err
+	case <-ctx.Done():
+		return SendResult{}, fmt.Errorf("webhook: it is not known whether the event was stored: %w", ctx.Err())
+	}
+}
+
+// recheck gives an event another chance whose endpoints are not known here, but may be new.
+func (d *Dispatcher) recheck(ctx context.Context, e *Event, unknown error) error {
+	if err := d.directory.refresh(ctx); err != nil {
+		return err
+	}
+	if _, _, err := d.directory.match(e); err != nil {
+		return err
+	}
+	return unknown
+}
+
+func (e *Event) fingerprint() []byte {
+	if e.IdempotencyKey == "" {
+		return nil
+	}
+	h := sha256.New()
+	h.Write([]byte(e.Type))
+	h.Write([]byte{0})
+	h.Write(e.Payload)
+	return h.Sum(nil)
+}
+
+func (d *Dispatcher) fanOut(e *Event, matched []*known) []NewDelivery {
+	due := e.CreatedAt
+	if e.DeliverAt.After(due) {
+		due = e.DeliverAt
+	}
+	deliveries := make([]NewDelivery, len(matched))
+	for i, k := range matched {
+		deliveries[i] = NewDelivery{ID: d.newID(id.Delivery), EndpointID: k.row.ID, DueAt: due}
+	}
+	return deliveries
+}
+
+// handOver leases deliveries to this process right as they are stored, as far as there is room: then no
+// claim has to be written for them.
+func (d *Dispatcher) handOver(r *run, c *commit) {
+	lease := d.now().Add(d.directory.longestTimeout() + leaseMargin)
+	c.run = r
+	c.jobs = make([][]*job, len(c.group.Events))
+	for i := range c.group.Events {
+		e := &c.group.Events[i]
+		if e.Event.DeliverAt.After(e.Event.CreatedAt) {
+			r.dueAt(e.Event.DeliverAt)
+			continue
+		}
+		for n, k := range c.matched[i] {
+			if k.row.State != EndpointEnabled {
+				continue
+			}
+			j, wake := (*job)(nil), true
+			if !k.endpoint.Ordered {
+				j, wake = r.queue.reserve(k, len(e.Event.Payload))
+			}
+			if j == nil {
+				c.wake = c.wake || wake
+				continue
+			}
+			delivery := &e.Deliveries[n]
+			delivery.LeasedBy, delivery.LeaseUntil = d.owner, lease
+			j.claim = Claim{
+				DeliveryID: delivery.ID, EndpointID: delivery.EndpointID, Event: e.Event,
+				Lease: 1, LeaseUntil: lease, AttemptNumber: 1, Trigger: TriggerInitial,
+				DueAt: delivery.DueAt, CreatedAt: e.Event.CreatedAt,
+			}
+			c.jobs[i] = append(c.jobs[i], j)
+		}
+	}
 }
 
 // eventJSON is the wire form of an Event. A payload that is JSON stands as it is, any other in

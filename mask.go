@@ -93,13 +93,6 @@ func (e Endpoint) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.Strin
 // LogValue is String.
 func (e Endpoint) LogValue() slog.Value { return slog.StringValue(e.String()) }
 
-// MarshalJSON masks secrets, settings, the client key and the values of headers.
-func (e Endpoint) MarshalJSON() ([]byte, error) {
-	type open Endpoint
-	e.Headers = maskValues(e.Headers)
-	return json.Marshal(open(e))
-}
-
 // String returns the ID.
 func (m Message) String() string { return "Message(" + m.ID + ")" }
 

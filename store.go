@@ -104,7 +104,8 @@ type Store interface {
 type QueueStore interface {
 	// Commit stores new events with their deliveries, results of attempts, and claims handed back.
 	Commit(ctx context.Context, b Batch) (Result, error)
-	// Claim leases due deliveries. With Limit 0 it only looks.
+	// Claim leases due deliveries. With Limit 0 it only looks, and then a NextDue that is not after Now
+	// is exact: something is due.
 	Claim(ctx context.Context, r ClaimRequest) (ClaimResult, error)
 	// Requeue takes deliveries back into the queue, or out of it, at a user's wish.
 	Requeue(ctx context.Context, r RequeueRequest) ([]RequeueResult, error)

@@ -4,7 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/outhook/webhook/internal/batch"
+	"github.com/outhook/webhook/internal/id"
 )
 
 // Config configures a Dispatcher. The zero value is right in production.
@@ -104,4 +109,138 @@ type Sealer interface {
 // the attempt fail with OAUTH2_HANDSHAKE_FAILED. It must be safe for concurrent use.
 type Authenticator interface {
 	Authorize(ctx context.Context, r *http.Request, e Endpoint) error
+}
+
+// Dispatcher sends events to endpoints and keeps the record of it. Make one with New. All methods are
+// safe for concurrent use.
+type Dispatcher struct {
+	cfg       Config
+	store     Store
+	log       *slog.Logger
+	ids       id.Generator
+	directory directory
+	sender    sender
+	commits   *batch.Batcher[*commit]
+	faults    storeFaults
+	failing   sync.Map // endpoint IDs that the Observer was told are failing
+
+	starting sync.Mutex          // held by Run and RunOnce
+	current  atomic.Pointer[run] // nil while none is running
+	epoch    time.Time           // of the clock: wall time at New, monotonic from then on
+	owner    string              // in whose name this process leases
+}
+
+// New returns a Dispatcher over a store. It starts nothing and does no I/O. An error is an ErrInvalid
+// and names the setting.
+func New(store Store, cfg Config) (*Dispatcher, error) {
+	if store == nil {
+		return nil, invalid("store", "is nil")
+	}
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	d := &Dispatcher{cfg: cfg, store: store, log: cfg.Logger, epoch: time.Now()}
+	d.owner = d.newID("")
+	d.directory = directory{d: d, generation: -1, byID: map[string]*known{}, tenants: map[string]*subscriptions{}}
+	d.sender = sender{
+		client: cfg.HTTPClient, signer: cfg.Signer, authenticators: cfg.Authenticators,
+		userAgent: cfg.UserAgent, previewBytes: cfg.PreviewBytes, timeout: cfg.AttemptTimeout,
+		now: d.now, log: cfg.Logger,
+	}
+	d.commits = batch.New(resultLinger, maxCommit, (*commit).weight, d.flush)
+	return d, nil
+}
+
+// complete checks the settings and puts the defaults in.
+func (c *Config) complete() error {
+	if c.HTTPClient == nil {
+		client, err := NewClient(ClientConfig{})
+		if err != nil {
+			return err
+		}
+		c.HTTPClient = client
+	}
+	c.Retry = orInterface(c.Retry, DefaultRetry)
+	c.Signer = orInterface[Signer](c.Signer, &standardSigner{})
+	c.Workers = orDefault(c.Workers, 256)
+	c.PerEndpoint = orDefault(c.PerEndpoint, 8)
+	c.AttemptTimeout = orDefault(c.AttemptTimeout, 15*time.Second)
+	c.DrainTimeout = orDefault(c.DrainTimeout, c.AttemptTimeout)
+	c.PollInterval = orDefault(c.PollInterval, time.Second)
+	c.MaxPayload = orDefault(c.MaxPayload, 256<<10)
+	c.PreviewBytes = orDefault(c.PreviewBytes, 2048)
+	c.DetailRetention = orDefault(c.DetailRetention, 7*24*time.Hour)
+	c.Retention = orDefault(c.Retention, 90*24*time.Hour)
+	c.DisableAfter = orDefault(c.DisableAfter, 5*24*time.Hour)
+	c.DisableExhausted = orDefault(c.DisableExhausted, 10)
+	c.UserAgent = orDefault(c.UserAgent, "outhook-webhook/1 (+https://github.com/outhook/webhook)")
+	c.Logger = orDefault(c.Logger, slog.Default())
+	return c.check()
+}
+
+func (c *Config) check() error {
+	between := func(field string, v, least, most time.Duration) error {
+		if v < least || v > most {
+			return invalid("Config."+field, "is %v, not between %v and %v", v, least, most)
+		}
+		return nil
+	}
+	count := func(field string, v, most int) error {
+		if v < 1 || v > most {
+			return invalid("Config."+field, "is %d, not between 1 and %d", v, most)
+		}
+		return nil
+	}
+	if !validHeaderValue(c.UserAgent) {
+		return invalid("Config.UserAgent", "is not a header value")
+	}
+	for field, v := range map[string]time.Duration{
+		"DetailRetention": c.DetailRetention, "Retention": c.Retention, "DisableAfter": c.DisableAfter,
+	} {
+		if v < 0 && v != -1 {
+			return invalid("Config."+field, "is negative; -1 means never")
+		}
+	}
+	if c.OnDisabled != HoldDeliveries && c.OnDisabled != CancelDeliveries {
+		return invalid("Config.OnDisabled", "is neither HoldDeliveries nor CancelDeliveries")
+	}
+	return firstError(
+		count("Workers", c.Workers, maxConcurrency),
+		count("PerEndpoint", c.PerEndpoint, maxConcurrency),
+		count("MaxPayload", c.MaxPayload, 64<<20),
+		count("DisableExhausted", c.DisableExhausted, 1<<30),
+		between("AttemptTimeout", c.AttemptTimeout, time.Millisecond, maxTimeout),
+		between("DrainTimeout", c.DrainTimeout, 0, time.Hour),
+		between("PollInterval", c.PollInterval, time.Millisecond, time.Hour),
+	)
+}
+
+// orInterface is orDefault for interfaces, whose dynamic types need not be comparable.
+func orInterface[T any](v, def T) T {
+	if any(v) == nil {
+		return def
+	}
+	return v
+}
+
+// now is the wall clock at the start plus monotonic time since, in whole microseconds: it never runs
+// backwards and does not jump.
+func (d *Dispatcher) now() time.Time { return micros(d.epoch.Add(time.Since(d.epoch))) }
+
+func (d *Dispatcher) newID(prefix string) string { return d.ids.New(prefix, d.now()) }
+
+// guard is the default client's; a client of the user's own judges addresses itself.
+func (d *Dispatcher) guard() *Guard {
+	if c, ok := d.cfg.HTTPClient.(*Client); ok {
+		return c.guard
+	}
+	return nil
+}
+
+// Wake makes Run look for due deliveries now, instead of at the next poll. Call it after committing a
+// transaction that SendTx was part of.
+func (d *Dispatcher) Wake() {
+	if r := d.current.Load(); r != nil {
+		r.poke()
+	}
 }

@@ -1,0 +1,548 @@
+package webhook
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// job is a claimed delivery in this process's memory.
+type job struct {
+	claim Claim
+	bytes int
+	lane  *lane
+}
+
+// queue shares the slots for attempts fairly among endpoints. Each endpoint has a lane; lanes that may
+// begin an attempt stand in one of two rings, and slots go round the first ring before the second:
+//
+//   - under: lanes with fewer attempts under way than their share;
+//   - over: lanes beyond their share, which take only slots that nobody under theirs wants.
+//
+// So an endpoint that hangs holds its share of slots and no more, and an idle machine serves one
+// endpoint with many. A lane's limit adapts: it halves with each timeout, down to one, and grows with
+// successes, up to its ceiling.
+//
+// All fields are guarded by mu.
+type queue struct {
+	slots       int    // attempts at once
+	perEndpoint int    // share of a lane
+	hasRoom     func() // told, with mu held, when claiming may be worth while again
+	spawn       func() // starts a worker
+	now         func() time.Time
+
+	mu          sync.Mutex
+	work        sync.Cond // idle workers wait here
+	lanes       map[string]*lane
+	under, over ring
+	waiting     int           // jobs in lanes
+	bytes       int           // their payloads
+	reserved    int           // jobs about to come, whose commit is under way
+	inFlight    int           // jobs with workers
+	unsettled   int           // jobs whose result is not committed yet
+	more        bool          // the store had more due when it was last asked
+	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
+	workers     int
+	idle        int
+	draining    bool
+	closed      bool
+}
+
+// lane is one endpoint's part of the queue.
+type lane struct {
+	endpointID string
+	jobs       []*job
+	inFlight   int
+	reserved   int
+	share      int  // attempts at once that it is entitled to
+	ceiling    int  // attempts at once that it may grow to
+	limit      int  // attempts at once at present
+	starting   bool // after a release: limit doubles with each success until it reaches share
+	backlog    bool // the store has, or may have, due deliveries that are not here
+	limiter    *rate.Limiter
+	paced      *time.Timer // running while the limiter lets nothing through
+
+	ring       *ring
+	prev, next *lane
+}
+
+// How much of the backlog is held in memory. The rest stays in the store.
+const (
+	heldPerWorker   = 4
+	maxHeldBytes    = 16 << 20
+	handoverPerSlot = 16 // jobs in a lane, for each attempt it may make at once
+	claimPerSlot    = 2
+)
+
+func newQueue(cfg *Config, now func() time.Time, hasRoom, spawn func()) *queue {
+	q := &queue{
+		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers),
+		now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
+	}
+	q.work.L = &q.mu
+	return q
+}
+
+// lane returns the lane of an endpoint, made if there is none.
+func (q *queue) lane(k *known) *lane {
+	l := q.lanes[k.row.ID]
+	if l == nil {
+		l = &lane{endpointID: k.row.ID}
+		q.configure(l, k)
+		l.limit = l.share
+		q.lanes[l.endpointID] = l
+	}
+	return l
+}
+
+// configure takes over an endpoint's settings.
+func (q *queue) configure(l *lane, k *known) {
+	l.share, l.ceiling = q.perEndpoint, max(q.perEndpoint, q.slots/4)
+	if n := k.endpoint.MaxInFlight; n > 0 {
+		l.share, l.ceiling = min(n, q.slots), min(n, q.slots)
+	}
+	if k.endpoint.Ordered {
+		l.share, l.ceiling = 1, 1
+	}
+	l.limit = min(l.limit, l.ceiling)
+	switch limit := rate.Limit(k.endpoint.RateLimit); {
+	case limit == 0:
+		l.limiter = nil
+	case l.limiter == nil:
+		l.limiter = rate.NewLimiter(limit, 1)
+	default:
+		l.limiter.SetLimitAt(q.now(), limit)
+	}
+}
+
+// changed takes over an endpoint's new settings. After a release it begins with one attempt.
+func (q *queue) changed(k *known, released bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if l := q.lanes[k.row.ID]; l != nil || released {
+		l = q.lane(k)
+		q.configure(l, k)
+		if released {
+			l.limit, l.starting, l.backlog = 1, l.share > 1, true
+		}
+		q.place(l)
+		q.hire(1)
+	}
+}
+
+// reserve makes room for a fresh delivery of an endpoint. Without room it must stay in the store, and
+// wake says whether to claim it at once or when there will be room.
+func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lane(k)
+	fits := q.waiting+q.reserved < heldPerWorker*q.slots && q.bytes+bytes <= maxHeldBytes &&
+		len(l.jobs)+l.reserved < handoverPerSlot*l.limit
+	if q.draining || l.backlog || !fits {
+		l.backlog, q.more = true, true
+		return nil, l.hasRoom()
+	}
+	l.reserved++
+	q.reserved++
+	q.bytes += bytes
+	return &job{bytes: bytes, lane: l}, false
+}
+
+// release gives up reservations whose deliveries were not stored.
+func (q *queue) release(jobs []*job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, j := range jobs {
+		q.unreserve(j)
+		q.bytes -= j.bytes
+		q.tidy(j.lane)
+	}
+	q.noticeRoom()
+	q.noticeQuiet()
+}
+
+func (q *queue) unreserve(j *job) {
+	j.lane.reserved--
+	q.reserved--
+}
+
+// admit turns reservations into jobs. While draining it returns them, to be handed back; they count as
+// unsettled until then.
+func (q *queue) admit(jobs []*job) (refused []*job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, j := range jobs {
+		q.unreserve(j)
+		if q.draining {
+			q.bytes -= j.bytes
+			q.unsettled++
+			refused = append(refused, j)
+			continue
+		}
+		q.append(j)
+	}
+	q.hire(len(jobs))
+	return refused
+}
+
+// push adds claims from the store.
+func (q *queue) push(k *known, c Claim) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k)}
+	q.bytes += j.bytes
+	q.append(j)
+	q.hire(1)
+}
+
+func (q *queue) append(j *job) {
+	j.lane.jobs = append(j.lane.jobs, j)
+	q.waiting++
+	q.place(j.lane)
+}
+
+// hire finds workers for n more jobs.
+func (q *queue) hire(n int) {
+	free := q.slots - q.inFlight - q.unsettled
+	for range min(n, free) {
+		if q.idle > 0 {
+			q.idle--
+			q.work.Signal()
+		} else if q.workers < q.slots {
+			q.workers++
+			q.spawn()
+		}
+	}
+}
+
+// take waits for a job that may begin now. It returns nil once the queue is closed.
+func (q *queue) take() *job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.closed {
+		if q.inFlight+q.unsettled < q.slots {
+			if j := q.pick(); j != nil {
+				return j
+			}
+		}
+		q.idle++
+		q.work.Wait()
+	}
+	q.workers--
+	return nil
+}
+
+func (q *queue) pick() *job {
+	for {
+		l := q.under.pop()
+		if l == nil {
+			l = q.over.pop()
+		}
+		if l == nil {
+			return nil
+		}
+		if q.pace(l) {
+			continue
+		}
+		j := l.jobs[0]
+		l.jobs[0] = nil
+		l.jobs = l.jobs[1:]
+		l.inFlight++
+		q.waiting--
+		q.bytes -= j.bytes
+		q.inFlight++
+		q.place(l)
+		q.noticeRoomIn(l)
+		return j
+	}
+}
+
+// pace sets a lane aside while its rate limit lets nothing through.
+func (q *queue) pace(l *lane) bool {
+	if l.limiter == nil {
+		return false
+	}
+	now := q.now()
+	reservation := l.limiter.ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
+	if wait == 0 {
+		return false
+	}
+	reservation.CancelAt(now)
+	l.paced = time.AfterFunc(wait, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		l.paced = nil
+		q.place(l)
+		q.hire(1)
+	})
+	return true
+}
+
+// place puts a lane into the ring where it belongs now.
+func (q *queue) place(l *lane) {
+	var want *ring
+	switch {
+	case len(l.jobs) == 0 || l.inFlight >= l.limit || l.paced != nil:
+	case l.inFlight < l.share:
+		want = &q.under
+	default:
+		want = &q.over
+	}
+	if l.ring == want {
+		return
+	}
+	if l.ring != nil {
+		l.ring.remove(l)
+	}
+	if want != nil {
+		want.push(l)
+	}
+}
+
+// capacity is what an attempt says about how much an endpoint can take.
+type capacity uint8
+
+const (
+	unknownCapacity capacity = iota
+	moreCapacity
+	lessCapacity
+)
+
+// finish gives a worker's slot back, up to the commit of its result.
+func (q *queue) finish(j *job, c capacity) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := j.lane
+	before := l.limit
+	l.adapt(c)
+	l.inFlight--
+	q.inFlight--
+	q.unsettled++
+	q.place(l)
+	if l.limit > before && l.ring != nil {
+		q.hire(1) // this worker takes one job, and there is room for another
+	}
+	q.noticeRoomIn(l)
+	q.tidy(l)
+}
+
+func (l *lane) adapt(c capacity) {
+	switch {
+	case c == lessCapacity:
+		l.limit, l.starting = max(1, l.limit/2), false
+	case c != moreCapacity:
+	case l.starting:
+		l.limit = min(2*l.limit, l.share)
+		l.starting = l.limit < l.share
+	case l.limit < l.share || l.inFlight >= l.limit:
+		l.limit = min(l.limit+1, l.ceiling)
+	}
+}
+
+// settle frees the slots of jobs whose results are committed.
+func (q *queue) settle(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsettled -= n
+	q.hire(min(n, q.waiting))
+	q.noticeRoom()
+	q.noticeQuiet()
+}
+
+// drain returns the jobs that wait, of one lane or, for good, of all, so that they can be handed back.
+// They count as unsettled until then.
+func (q *queue) drain(endpointID string) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var jobs []*job
+	take := func(l *lane) {
+		for _, j := range l.jobs {
+			q.bytes -= j.bytes
+		}
+		jobs = append(jobs, l.jobs...)
+		l.jobs = nil
+		q.place(l)
+		q.tidy(l)
+	}
+	if endpointID == "" {
+		q.draining = true
+		for _, l := range q.lanes {
+			take(l)
+		}
+	} else if l := q.lanes[endpointID]; l != nil {
+		take(l)
+	}
+	q.waiting -= len(jobs)
+	q.unsettled += len(jobs)
+	return jobs
+}
+
+// close lets the workers go home.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for _, l := range q.lanes {
+		if l.paced != nil {
+			l.paced.Stop()
+		}
+	}
+	q.work.Broadcast()
+}
+
+// tidy forgets a lane that has nothing to remember.
+func (q *queue) tidy(l *lane) {
+	if l.held() == 0 && !l.backlog && !l.starting && l.limit >= l.share &&
+		(l.limiter == nil || l.limiter.TokensAt(q.now()) >= 1) && q.lanes[l.endpointID] == l {
+		delete(q.lanes, l.endpointID)
+	}
+}
+
+// noticeRoom asks for claims when there is more in the store and half of what may be held is gone.
+func (q *queue) noticeRoom() {
+	if q.more && q.waiting+q.reserved <= q.slots/2 {
+		q.hasRoom()
+	}
+}
+
+func (q *queue) noticeRoomIn(l *lane) {
+	if l.backlog && l.hasRoom() {
+		q.hasRoom()
+	}
+}
+
+func (q *queue) nothingHeld() bool { return q.waiting+q.reserved+q.inFlight+q.unsettled == 0 }
+
+func (q *queue) noticeQuiet() {
+	if q.settled != nil && q.nothingHeld() {
+		close(q.settled)
+		q.settled = nil
+	}
+}
+
+// isQuiet reports whether this process holds no delivery and no result.
+func (q *queue) isQuiet() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.nothingHeld()
+}
+
+// adopt counts a claim that is handed back without having waited here.
+func (q *queue) adopt() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsettled++
+}
+
+var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// whenQuiet returns a channel that is closed once this process holds no delivery and no result.
+func (q *queue) whenQuiet() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.nothingHeld() {
+		return closedChannel
+	}
+	if q.settled == nil {
+		q.settled = make(chan struct{})
+	}
+	return q.settled
+}
+
+func (l *lane) hasRoom() bool { return 2*l.held() <= l.claimCap() }
+
+func (l *lane) held() int { return len(l.jobs) + l.reserved + l.inFlight }
+
+// claimCap is how many deliveries of an endpoint are worth holding.
+func (l *lane) claimCap() int {
+	n := claimPerSlot * l.limit
+	if l.limiter != nil {
+		n = min(n, 1+int(2*l.limiter.Limit()))
+	}
+	return n
+}
+
+// wants says what a claim should ask for.
+func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.bytes >= maxHeldBytes {
+		return 0, nil, nil
+	}
+	limit = max(0, 2*q.slots-q.waiting-q.reserved)
+	caps = make(map[string]int, len(q.lanes))
+	for id, l := range q.lanes {
+		if room := l.claimCap() - l.held(); room > 0 {
+			caps[id] = room
+		} else {
+			exclude = append(exclude, id)
+		}
+	}
+	return limit, caps, exclude
+}
+
+// claimed takes in what a claim said about backlogs.
+func (q *queue) claimed(drained bool, backlog, excluded []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.more = !drained
+	if drained {
+		keep := make(map[string]bool, len(excluded))
+		for _, id := range excluded {
+			keep[id] = true
+		}
+		for id, l := range q.lanes {
+			if !keep[id] {
+				l.backlog = false
+				q.tidy(l)
+			}
+		}
+	}
+	for _, id := range backlog {
+		if l := q.lanes[id]; l != nil {
+			l.backlog = true
+		}
+	}
+}
+
+// load says how much there is in this process.
+func (q *queue) load() (waiting, inFlight int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting + q.reserved, q.inFlight
+}
+
+// ring is a round of lanes. A lane is in one ring at most.
+type ring struct{ head *lane }
+
+func (r *ring) push(l *lane) {
+	l.ring = r
+	if r.head == nil {
+		r.head, l.prev, l.next = l, l, l
+		return
+	}
+	l.prev, l.next = r.head.prev, r.head
+	l.prev.next, l.next.prev = l, l
+}
+
+func (r *ring) pop() *lane {
+	l := r.head
+	if l != nil {
+		r.remove(l)
+	}
+	return l
+}
+
+func (r *ring) remove(l *lane) {
+	if l.next == l {
+		r.head = nil
+	} else {
+		l.prev.next, l.next.prev = l.next, l.prev
+		if r.head == l {
+			r.head = l.next
+		}
+	}
+	l.ring, l.prev, l.next = nil, nil, nil
+}

@@ -1,0 +1,424 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/outhook/webhook/internal/id"
+)
+
+// run is one call of Run or RunOnce.
+type run struct {
+	d     *Dispatcher
+	once  bool // end when nothing is due
+	queue *queue
+	wake  chan struct{} // look for due deliveries; holds one
+
+	attempts context.Context // of the requests; its end interrupts them
+	cut      context.CancelCauseFunc
+	workers  sync.WaitGroup
+	chores   sync.WaitGroup
+
+	prune chan struct{} // prune now; holds one
+
+	mu    sync.Mutex
+	next  time.Time // when the loop looks by itself; zero: it is about to
+	ended bool      // no further chore may begin
+}
+
+var errShutdown = errors.New("webhook: shutting down")
+
+// Run delivers until ctx ends. Then it starts no further attempt, lets those under way finish for
+// Config.DrainTimeout, interrupts the rest, hands back what was not tried, writes all results and
+// returns nil. Send goes on working afterwards; what it stores waits for the next Run. ErrRunning means
+// that this dispatcher is running already. Several processes may Run over one store.
+//
+// Faults of the store do not end Run: it waits and goes on, see Health.
+func (d *Dispatcher) Run(ctx context.Context) error { return d.run(ctx, false) }
+
+// RunOnce delivers what is due, waits for the results and returns: for cron jobs and command lines. What
+// becomes due in the meantime is delivered too. If ctx ends first, it ends as Run does, with ctx's error.
+func (d *Dispatcher) RunOnce(ctx context.Context) error { return d.run(ctx, true) }
+
+func (d *Dispatcher) run(ctx context.Context, once bool) error {
+	if !d.starting.TryLock() {
+		return ErrRunning
+	}
+	defer d.starting.Unlock()
+	r := d.newRun(once)
+	if !once {
+		d.logWarnings(ctx)
+	}
+	d.current.Store(r)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r.chores.Go(func() { r.janitor(ctx) })
+	err := r.loop(ctx)
+	cancel()
+	r.drain()
+	d.current.Store(nil)
+	if once {
+		return err
+	}
+	return nil
+}
+
+func (d *Dispatcher) newRun(once bool) *run {
+	r := &run{d: d, once: once, wake: make(chan struct{}, 1), prune: make(chan struct{}, 1)}
+	r.attempts, r.cut = context.WithCancelCause(context.Background())
+	r.queue = newQueue(&d.cfg, d.now, r.poke, func() { r.workers.Go(r.work) })
+	return r
+}
+
+// poke makes the loop look now.
+func (r *run) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// dueAt makes the loop look at t, if it did not mean to look before.
+func (r *run) dueAt(t time.Time) {
+	r.mu.Lock()
+	sooner := !r.next.IsZero() && t.Before(r.next)
+	r.mu.Unlock()
+	if sooner {
+		r.poke()
+	}
+}
+
+// loop claims what is due until ctx ends, or, once, until nothing is due.
+func (r *run) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		r.planned(time.Time{})
+		wait, done := r.look(ctx)
+		if ctx.Err() != nil || done {
+			return ctx.Err()
+		}
+		r.planned(r.d.now().Add(wait))
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		case <-r.wake:
+		case <-r.quiet():
+		}
+	}
+}
+
+// quiet lets RunOnce look again as soon as all that it had is done.
+func (r *run) quiet() <-chan struct{} {
+	if !r.once {
+		return nil
+	}
+	return r.queue.whenQuiet()
+}
+
+func (r *run) planned(t time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next = t
+}
+
+// look claims once and says how long to wait before the next time. It claims nothing while results
+// cannot be written: what the store has lost sight of must not be sent again and again.
+func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
+	d := r.d
+	if wait := d.storePause(); wait > 0 {
+		return wait, false
+	}
+	wasQuiet := r.queue.isQuiet()
+	limit, caps, exclude := r.queue.wants()
+	if limit <= 0 {
+		return d.cfg.PollInterval, false
+	}
+	now := d.now()
+	res, err := d.store.Claim(ctx, ClaimRequest{
+		Now: now, LeaseUntil: now.Add(d.directory.longestTimeout() + leaseMargin),
+		Limit: limit, PerEndpoint: claimPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude,
+		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
+	})
+	if err == nil {
+		err = r.accept(ctx, res)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return 0, false
+		}
+		return d.storeFails(err), false
+	}
+	d.storeWorks()
+	drained := res.NextDue.IsZero() || res.NextDue.After(now)
+	r.queue.claimed(drained, res.Backlog, exclude)
+	switch {
+	case !drained && len(res.Claims) > 0:
+		return 0, false
+	case !drained:
+		return 10 * time.Millisecond, false
+	}
+	wait = d.cfg.PollInterval
+	if !res.NextDue.IsZero() {
+		wait = min(wait, max(0, res.NextDue.Sub(d.now())))
+	}
+	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(exclude) == 0
+}
+
+// accept takes claims into the queue. What cannot be taken is handed back.
+func (r *run) accept(ctx context.Context, res ClaimResult) error {
+	err := r.d.directory.catchUp(ctx, res.Generation)
+	for i := range res.Interrupted {
+		r.d.observe(Notice{Kind: NoticeInterrupted, Attempt: &res.Interrupted[i]})
+	}
+	for _, c := range res.Claims {
+		k := r.d.directory.get(c.EndpointID)
+		if k == nil || err != nil {
+			r.queue.adopt()
+			r.d.commits.Add(&commit{run: r, back: &job{claim: c}}, false)
+			continue
+		}
+		r.queue.push(k, c)
+	}
+	return err
+}
+
+// work makes attempts until the queue is closed.
+func (r *run) work() {
+	for {
+		j := r.queue.take()
+		if j == nil {
+			return
+		}
+		r.deliver(j)
+	}
+}
+
+// deliver makes the attempt that a job is for, if it may still be made, and passes on what came of it.
+func (r *run) deliver(j *job) {
+	d, c := r.d, &j.claim
+	k := d.directory.get(c.EndpointID)
+	now := d.now()
+	switch {
+	case k == nil || k.row.State != EndpointEnabled || c.LeaseUntil.Sub(now) < d.timeoutOf(k)+startMargin:
+		r.queue.finish(j, unknownCapacity)
+		d.commits.Add(&commit{run: r, back: j}, false)
+		return
+	case !c.Event.ExpiresAt.IsZero() && !c.Event.ExpiresAt.After(now):
+		r.finish(j, k, Outcome{State: StateExpired, FailureCode: CodeCancelledPastRetention, Failed: c.Failed}, unknownCapacity)
+		return
+	case c.Uncharged >= freeFailures && d.spent(c, k):
+		r.finish(j, k, Outcome{State: StateExhausted, FailureCode: CodeInterrupted, Failed: c.Failed, Uncharged: c.Uncharged}, unknownCapacity)
+		return
+	}
+	a := d.sender.attempt(r.attempts, *c, k.target)
+	a.ID = d.newID(id.Attempt)
+	a.CreatedAt, a.UpdatedAt = a.CompletedAt, a.CompletedAt
+	r.finish(j, k, d.decideSafely(*c, &k.endpoint, &a), capacityOf(&a))
+}
+
+func (r *run) finish(j *job, k *known, o Outcome, c capacity) {
+	o.DeliveryID, o.Lease, o.Deferrals = j.claim.DeliveryID, j.claim.Lease, j.claim.Deferrals
+	r.queue.finish(j, c)
+	r.d.commits.Add(&commit{run: r, result: &result{outcome: o, claim: j.claim, endpoint: k}}, false)
+}
+
+func capacityOf(a *DeliveryAttempt) capacity {
+	switch {
+	case a.Status == AttemptSucceeded:
+		return moreCapacity
+	case a.ErrorCode == CodeTimeout:
+		return lessCapacity
+	}
+	return unknownCapacity
+}
+
+// spent reports that interrupted attempts alone have used up the round.
+func (d *Dispatcher) spent(c *Claim, k *known) bool {
+	if c.Failed == 0 {
+		return false
+	}
+	_, again := d.retryPolicy(&k.endpoint).Next(c.Failed)
+	return !again
+}
+
+// decideSafely is decide for policies that may panic.
+func (d *Dispatcher) decideSafely(c Claim, e *Endpoint, a *DeliveryAttempt) (o Outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			d.log.Error("webhook: panic in a RetryPolicy; trying again in a minute",
+				"delivery", c.DeliveryID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			next := micros(a.CompletedAt.Add(throttleWait))
+			a.NextAttemptAt = &next
+			o = Outcome{Attempt: a, State: StateScheduled, NextAt: next, Failed: c.Failed + 1}
+		}
+	}()
+	return d.decide(c, e, a)
+}
+
+func (d *Dispatcher) timeoutOf(k *known) time.Duration {
+	if k.endpoint.Timeout > 0 {
+		return k.endpoint.Timeout
+	}
+	return d.cfg.AttemptTimeout
+}
+
+// stopEndpoint hands back what waits for an endpoint in this process.
+func (d *Dispatcher) stopEndpoint(endpointID string) {
+	if r := d.current.Load(); r != nil {
+		r.handBack(r.queue.drain(endpointID))
+	}
+}
+
+func (r *run) handBack(jobs []*job) {
+	for _, j := range jobs {
+		r.d.commits.Add(&commit{run: r, back: j}, false)
+	}
+	r.d.commits.Kick()
+}
+
+// drain ends the run: nothing new is begun, what is under way may finish, and what came of it is written.
+func (r *run) drain() {
+	r.handBack(r.queue.drain(""))
+	timer := time.NewTimer(r.d.cfg.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-r.queue.whenQuiet():
+	case <-timer.C:
+	}
+	r.cut(errShutdown)
+	r.queue.close()
+	r.workers.Wait()
+	r.d.commits.Kick()
+	timer.Reset(lastWrites)
+	select {
+	case <-r.queue.whenQuiet():
+	case <-timer.C:
+		lost := r.d.commits.Take()
+		r.d.log.Error("webhook: the store did not take the last results; those deliveries will be repeated", "results", len(lost))
+		for _, c := range lost {
+			if c.group != nil {
+				r.d.refuse(c, ErrClosed)
+			}
+		}
+	}
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
+	r.chores.Wait()
+}
+
+// lastWrites is how long the last results may take to be written.
+const lastWrites = 5 * time.Second
+
+// background does what a commit asks for and must not wait for.
+func (r *run) background(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		r.chores.Go(f)
+	}
+}
+
+// storeFaults is what the dispatcher remembers of a store that fails.
+type storeFaults struct {
+	mu      sync.Mutex
+	err     error // of the last call; nil: it works
+	since   time.Time
+	until   time.Time // when to try again
+	backoff *backoff.ExponentialBackOff
+}
+
+// storeFails notes a fault and says how long to wait. It logs once for each change of state.
+func (d *Dispatcher) storeFails(err error) time.Duration {
+	f := &d.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.since = d.now()
+		f.backoff = backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(3*time.Second),
+			backoff.WithMaxElapsedTime(0))
+		d.log.Error("webhook: the store fails; deliveries wait", "error", err)
+		defer d.observe(Notice{Kind: NoticeStoreFailing, Err: err})
+	}
+	f.err = err
+	wait := f.backoff.NextBackOff()
+	f.until = d.now().Add(wait)
+	return wait
+}
+
+func (d *Dispatcher) storeWorks() {
+	f := &d.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		f.err = nil
+		d.log.Info("webhook: the store works again", "after", d.now().Sub(f.since))
+		defer d.observe(Notice{Kind: NoticeStoreRecovered})
+	}
+}
+
+// storePause is how long not to bother a store that fails.
+func (d *Dispatcher) storePause() time.Duration {
+	f := &d.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		return 0
+	}
+	return f.until.Sub(d.now())
+}
+
+// Health returns nil if the store worked when it was last used, and else what it said.
+func (d *Dispatcher) Health(ctx context.Context) error {
+	d.faults.mu.Lock()
+	defer d.faults.mu.Unlock()
+	if d.faults.err != nil {
+		return fmt.Errorf("webhook: the store fails since %s: %w", d.faults.since.Format(time.RFC3339), d.faults.err)
+	}
+	return ctx.Err()
+}
+
+// Idle waits until nothing is due or in flight as far as this process can see: what it has, and what
+// the store has unleased. Retries that are due later do not count, nor do deliveries that are held. It
+// needs Run to be running, or it waits for ctx to end if something is due.
+func (d *Dispatcher) Idle(ctx context.Context) error {
+	for {
+		wait := d.cfg.PollInterval
+		if r := d.current.Load(); r != nil {
+			select {
+			case <-r.queue.whenQuiet():
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		now := d.now()
+		res, err := d.store.Claim(ctx, ClaimRequest{Now: now})
+		if err != nil {
+			return err
+		}
+		if r := d.current.Load(); res.NextDue.IsZero() || res.NextDue.After(now) {
+			if r == nil || r.queue.isQuiet() {
+				return nil
+			}
+			continue
+		}
+		d.Wake()
+		timer := time.NewTimer(min(wait, 5*time.Millisecond))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
