@@ -14,8 +14,10 @@
 // # Security
 //
 // The token URL comes from whoever configures the endpoint, so it is a target as any webhook URL is:
-// the request for a token must go through a client that guards the addresses it dials. Build one on the
-// Control of a webhook.Guard, or take the webhook's own default client.
+// the request for a token must go through a client that guards the addresses it dials. The default does;
+// exceptions of an endpoint (AllowPrivate) do not count for it. For a token server in your own network,
+// give New a client by webhook.NewClient with that address allowed, or one that dials under the Control
+// of a webhook.Guard.
 package oauth2webhook
 
 import (
@@ -52,12 +54,15 @@ const (
 	maxAge = time.Hour
 )
 
-// New returns an Authenticator that fetches tokens by this client. It should guard what it dials; see
-// Security above. Redirects are not followed where it is an *http.Client; any other must not follow
-// them by itself.
+// New returns an Authenticator that fetches tokens by this client; nil means one that reaches public
+// addresses only. Any other should guard what it dials: see Security above. Redirects are not followed
+// where it is an *http.Client; other clients must not follow them by themselves.
 func New(client webhook.HTTPClient) *Authenticator {
+	if client == nil {
+		client, _ = webhook.NewClient(webhook.ClientConfig{}) // only settings can be wrong
+	}
 	own := &http.Client{Transport: roundTripper{client}}
-	if given, ok := client.(*http.Client); ok && given != nil {
+	if given, ok := client.(*http.Client); ok {
 		*own = *given
 	}
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -168,7 +173,7 @@ func (t *accessToken) usable() bool {
 }
 
 func (s *source) token(ctx context.Context, client *http.Client) (*oauth2.Token, error) {
-	ctx, cancel := context.WithTimeout(ownRequest{ctx}, fetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
@@ -186,12 +191,6 @@ func (s *source) token(ctx context.Context, client *http.Client) (*oauth2.Token,
 	s.current = &accessToken{Token: token, fetchedAt: time.Now()}
 	return token, nil
 }
-
-// ownRequest ends with the attempt's context but has none of its values: traces and exceptions in there
-// are for the request to the endpoint.
-type ownRequest struct{ context.Context }
-
-func (ownRequest) Value(any) any { return nil }
 
 func (s *source) fetch(ctx context.Context, client *http.Client) (*oauth2.Token, error) {
 	config := clientcredentials.Config{

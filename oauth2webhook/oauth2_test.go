@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -231,12 +232,8 @@ func TestAuthorizeRefreshes(t *testing.T) {
 
 func TestAuthorizeEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		type key struct{}
 		s := &tokenServer{Server: &httptest.Server{URL: "https://login.example.com"}}
 		a := oauth2webhook.New(fake(func(r *http.Request) (*http.Response, error) {
-			if r.Context().Value(key{}) != nil {
-				t.Error("the attempt's values are in the request for the token")
-			}
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		}))
@@ -251,7 +248,7 @@ func TestAuthorizeEndsWithItsContext(t *testing.T) {
 				t.Errorf("took %v, want %v", took, want)
 			}
 		}
-		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, 1), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		var wg sync.WaitGroup
 		wg.Go(func() { wait(ctx, 10*time.Second) })
@@ -277,9 +274,26 @@ func TestManyEndpointsTakeBoundedRoom(t *testing.T) {
 	require.GreaterOrEqual(t, asked-again, 50, "that many had been dropped")
 }
 
+func TestTokenRequestIsGuarded(t *testing.T) {
+	s := newTokenServer(t)
+	e := s.endpoint("we_1", nil)
+	e.AllowPrivate = webhook.Loopback // for the endpoint, not for its token server
+	_, err := authorize(t, oauth2webhook.New(nil), e)
+	require.ErrorIs(t, err, webhook.ErrBlockedAddress)
+
+	guarded := &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Control: webhook.NewGuard().Control}).DialContext}}
+	_, err = authorize(t, oauth2webhook.New(guarded), e)
+	require.ErrorIs(t, err, webhook.ErrBlockedAddress)
+	require.Zero(t, s.asked.Load())
+
+	allowed, err := webhook.NewClient(webhook.ClientConfig{AllowPrivate: webhook.Loopback})
+	require.NoError(t, err)
+	defer allowed.CloseIdleConnections()
+	requireToken(t, "Bearer t1", oauth2webhook.New(allowed), e)
+}
+
 func ExampleNew() {
-	client := &http.Client{Timeout: 10 * time.Second} // guard it: see Security
-	cfg := webhook.Config{Authenticators: map[string]webhook.Authenticator{"oauth2": oauth2webhook.New(client)}}
+	cfg := webhook.Config{Authenticators: map[string]webhook.Authenticator{"oauth2": oauth2webhook.New(nil)}}
 	fmt.Println(len(cfg.Authenticators))
 	// Output: 1
 }
