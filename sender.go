@@ -155,7 +155,7 @@ func (s *sender) request(ctx context.Context, c *Claim, t *target, x *exchange, 
 		return nil, &fault{CodeInvalidCharacter, fmt.Sprintf("header %q has a character that HTTP does not allow", name)}
 	}
 	r.Body, r.ContentLength = payloadBody(c.Event.Payload), int64(len(c.Event.Payload))
-	_, own.signed = s.signer.(standardSigner)
+	_, own.signed = s.signer.(*standardSigner)
 	a.RequestHeaders = own.record(r)
 	return r.WithContext(x.attach(ctx)), nil
 }
@@ -191,7 +191,7 @@ func (s *sender) authorize(ctx context.Context, r *http.Request, t *target) *fau
 func (s *sender) sign(h http.Header, c *Claim, t *target, at time.Time) *fault {
 	m := Message{
 		ID: c.Event.ID, Timestamp: micros(at), Body: c.Event.Payload,
-		Secrets: t.liveSecrets(at), Endpoint: t.endpoint,
+		Secrets: liveSecrets(t.endpoint.Secrets, at), Endpoint: t.endpoint,
 	}
 	signed := make(http.Header, 3)
 	if err := s.signer.Sign(signed, m); err != nil {

@@ -26,7 +26,7 @@ func newTestClient(t testing.TB, cfg ClientConfig) *Client {
 
 func newTestSender(client HTTPClient) *sender {
 	return &sender{
-		client: client, signer: standardSigner{}, userAgent: "test/1", previewBytes: 2048,
+		client: client, signer: &standardSigner{}, userAgent: "test/1", previewBytes: 2048,
 		timeout: 5 * time.Second, now: time.Now, log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -57,6 +57,7 @@ func TestAttemptRecordsASuccess(t *testing.T) {
 	claim.Event.Headers = map[string]string{"X-Event": "e", "Webhook-Id": "forged", "Host": "forged", "X-Both": "event"}
 	a := s.attempt(context.Background(), claim, newTarget(Endpoint{
 		URL: server.URL + "/hook?token=x", Headers: map[string]string{"x-key": "k", "X-Both": "endpoint"},
+		Secrets: []Secret{NewSecret()},
 	}))
 
 	require.Equal(t, AttemptSucceeded, a.Status, a.Error)
@@ -99,7 +100,7 @@ func (f clientFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestAttemptSurvivesWhatPanics(t *testing.T) {
 	s := newTestSender(clientFunc(func(*http.Request) (*http.Response, error) { panic("boom") }))
-	a := s.attempt(context.Background(), testClaim(), newTarget(Endpoint{URL: "http://example.com"}))
+	a := s.attempt(context.Background(), testClaim(), newTarget(Endpoint{URL: "http://example.com", Secrets: []Secret{NewSecret()}}))
 	require.Equal(t, CodeInternalError, a.ErrorCode)
 	require.Equal(t, AttemptFailed, a.Status)
 	require.NotContains(t, a.Error, "boom")
@@ -113,7 +114,7 @@ func TestAttemptIsInterruptedByShutdown(t *testing.T) {
 		<-r.Context().Done()
 		return nil, context.Cause(r.Context())
 	}))
-	a := s.attempt(ctx, testClaim(), newTarget(Endpoint{URL: "http://example.com"}))
+	a := s.attempt(ctx, testClaim(), newTarget(Endpoint{URL: "http://example.com", Secrets: []Secret{NewSecret()}}))
 	require.Equal(t, CodeNetworkRequestCanceled, a.ErrorCode)
 	require.Equal(t, AttemptInterrupted, a.Status)
 	require.NotEmpty(t, a.Error)

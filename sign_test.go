@@ -151,6 +151,18 @@ func TestStandardSignerForgetsOldKeys(t *testing.T) {
 	require.LessOrEqual(t, held(), 2*webhook.CachedKeys)
 }
 
+func TestStandardSignerAllocates(t *testing.T) {
+	signer, _ := webhook.NewStandardSigner()
+	h := make(http.Header, 8)
+	m := webhook.Message{ID: "evt_1", Timestamp: vectorTime, Body: make([]byte, 1024), Secrets: []string{vectorHMAC, webhook.NewSecret().Value}}
+	allocs := testing.AllocsPerRun(1000, func() {
+		if err := signer.Sign(h, m); err != nil {
+			t.Error(err)
+		}
+	})
+	require.LessOrEqual(t, allocs, 3.0)
+}
+
 // The other library signs and verifies v1 only.
 func TestAgainstStandardWebhooksLibrary(t *testing.T) {
 	for size := range 70 {

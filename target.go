@@ -91,17 +91,6 @@ func (t *target) setRules(allow []netip.Prefix, cert *ClientCert) {
 	t.rules.key = base64.RawStdEncoding.EncodeToString(sum.Sum(nil))
 }
 
-// liveSecrets are those that sign at this time, in the endpoint's order.
-func (t *target) liveSecrets(at time.Time) []string {
-	values := make([]string, 0, len(t.endpoint.Secrets))
-	for _, s := range t.endpoint.Secrets {
-		if s.ExpiresAt.IsZero() || s.ExpiresAt.After(at) {
-			values = append(values, s.Value)
-		}
-	}
-	return values
-}
-
 // reservedHeader reports whether endpoints and events may not set a header of that name: it belongs
 // to the connection, to the framing of the request, or to Standard Webhooks' signature.
 func reservedHeader(name string) bool {
