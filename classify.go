@@ -158,9 +158,8 @@ func protocolCode(err error) ErrorCode {
 		}
 	}
 	var stream streamError
-	var typed *http.ProtocolError
 	var line textproto.ProtocolError
-	if errors.As(err, &stream) || errors.As(err, &typed) || errors.As(err, &line) {
+	if errors.As(err, &stream) || errors.As(err, &line) {
 		return CodeProtocolError
 	}
 	for _, untyped := range []string{"malformed ", "http2: ", "connection error: ", "transfer encoding", "Content-Length", "1xx"} {
