@@ -84,4 +84,3 @@ func (b *bench) delivery(id string) webhook.Delivery {
 	require.NoError(b.t, err)
 	return d
 }
-
