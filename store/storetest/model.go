@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -458,45 +457,4 @@ func (m *model) eraseTenant(tenantID string) (canceled []string) {
 	}
 	slices.Sort(canceled)
 	return canceled
-}
-
-func (d *modelDelivery) shown(now time.Time) webhook.DeliveryState {
-	e := d.endpoint
-	switch {
-	case !d.pending:
-		return d.state
-	case d.leasedBy != "":
-		return webhook.StateSending
-	case e.State == webhook.EndpointPaused || e.State == webhook.EndpointDisabled:
-		return webhook.StateHeld
-	case d.dueAt.After(now):
-		return webhook.StateScheduled
-	}
-	return webhook.StateQueued
-}
-
-func (d *modelDelivery) item(now time.Time) webhook.DeliveryListItem {
-	item := webhook.DeliveryListItem{
-		ID: d.id, TenantID: d.event.TenantID, EventID: d.event.ID, EventType: d.event.Type, EndpointID: d.endpoint.ID,
-		State: d.shown(now), AttemptCount: len(d.attempts), DeferralCount: d.deferrals, FailureCode: d.failureCode,
-		CreatedAt: d.event.CreatedAt, UpdatedAt: d.updatedAt, Attributes: d.event.Attributes,
-	}
-	item.Status = item.State.Status()
-	if !d.event.ExpiresAt.IsZero() {
-		item.ExpiresAt = &d.event.ExpiresAt
-	}
-	if n := len(d.attempts); n > 0 {
-		last := summary(d.attempts[n-1].DeliveryAttempt)
-		item.LastAttempt, item.LastErrorCode = &last, d.attempts[n-1].ErrorCode
-	}
-	if d.pending {
-		item.DueAt = &d.dueAt
-		if item.LastErrorCode != "" && item.State != webhook.StateHeld {
-			item.NextRetryAt = &d.dueAt
-		}
-	}
-	if item.State == webhook.StateHeld {
-		item.HoldReason = strings.TrimSuffix(string(d.endpoint.State)+": "+d.endpoint.DisabledReason, ": ")
-	}
-	return item
 }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"pgregory.net/rapid"
@@ -73,6 +74,47 @@ func (x *machine) sameAttempts(q webhook.AttemptQuery, matches func(*modelAttemp
 	for i, a := range want {
 		x.sameAttempt(a, got[i])
 	}
+}
+
+func (d *modelDelivery) shown(now time.Time) webhook.DeliveryState {
+	e := d.endpoint
+	switch {
+	case !d.pending:
+		return d.state
+	case d.leasedBy != "":
+		return webhook.StateSending
+	case e.State == webhook.EndpointPaused || e.State == webhook.EndpointDisabled:
+		return webhook.StateHeld
+	case d.dueAt.After(now):
+		return webhook.StateScheduled
+	}
+	return webhook.StateQueued
+}
+
+func (d *modelDelivery) item(now time.Time) webhook.DeliveryListItem {
+	item := webhook.DeliveryListItem{
+		ID: d.id, TenantID: d.event.TenantID, EventID: d.event.ID, EventType: d.event.Type, EndpointID: d.endpoint.ID,
+		State: d.shown(now), AttemptCount: len(d.attempts), DeferralCount: d.deferrals, FailureCode: d.failureCode,
+		CreatedAt: d.event.CreatedAt, UpdatedAt: d.updatedAt, Attributes: d.event.Attributes,
+	}
+	item.Status = item.State.Status()
+	if !d.event.ExpiresAt.IsZero() {
+		item.ExpiresAt = &d.event.ExpiresAt
+	}
+	if n := len(d.attempts); n > 0 {
+		last := summary(d.attempts[n-1].DeliveryAttempt)
+		item.LastAttempt, item.LastErrorCode = &last, d.attempts[n-1].ErrorCode
+	}
+	if d.pending {
+		item.DueAt = &d.dueAt
+		if item.LastErrorCode != "" && item.State != webhook.StateHeld {
+			item.NextRetryAt = &d.dueAt
+		}
+	}
+	if item.State == webhook.StateHeld {
+		item.HoldReason = strings.TrimSuffix(string(d.endpoint.State)+": "+d.endpoint.DisabledReason, ": ")
+	}
+	return item
 }
 
 // listSome asks for a random selection of deliveries.
