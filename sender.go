@@ -191,7 +191,7 @@ func (s *sender) authorize(ctx context.Context, r *http.Request, t *target) *fau
 func (s *sender) sign(h http.Header, c *Claim, t *target, at time.Time) *fault {
 	m := Message{
 		ID: c.Event.ID, Timestamp: micros(at), Body: c.Event.Payload,
-		Secrets: liveSecrets(t.endpoint.Secrets, at), Endpoint: t.endpoint,
+		Secrets: t.liveSecrets(at), Endpoint: t.endpoint,
 	}
 	signed := make(http.Header, 3)
 	if err := s.signer.Sign(signed, m); err != nil {

@@ -26,9 +26,19 @@ func newTestClient(t testing.TB, cfg ClientConfig) *Client {
 
 func newTestSender(client HTTPClient) *sender {
 	return &sender{
-		client: client, signer: &standardSigner{}, userAgent: "test/1", previewBytes: 2048,
+		client: client, signer: testSigner{&standardSigner{}}, userAgent: "test/1", previewBytes: 2048,
 		timeout: 5 * time.Second, now: time.Now, log: slog.New(slog.DiscardHandler),
 	}
+}
+
+// testSigner spares tests that are about something else an endpoint with secrets.
+type testSigner struct{ *standardSigner }
+
+func (s testSigner) Sign(h http.Header, m Message) error {
+	if len(m.Secrets) == 0 {
+		m.Secrets = []string{NewSecret().Value}
+	}
+	return s.standardSigner.Sign(h, m)
 }
 
 func testClaim() Claim {
@@ -53,6 +63,7 @@ func TestAttemptRecordsASuccess(t *testing.T) {
 	defer server.Close()
 
 	s := newTestSender(newTestClient(t, ClientConfig{}))
+	s.signer = &standardSigner{}
 	claim := testClaim()
 	claim.Event.Headers = map[string]string{"X-Event": "e", "Webhook-Id": "forged", "Host": "forged", "X-Both": "event"}
 	a := s.attempt(context.Background(), claim, newTarget(Endpoint{
@@ -100,7 +111,7 @@ func (f clientFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestAttemptSurvivesWhatPanics(t *testing.T) {
 	s := newTestSender(clientFunc(func(*http.Request) (*http.Response, error) { panic("boom") }))
-	a := s.attempt(context.Background(), testClaim(), newTarget(Endpoint{URL: "http://example.com", Secrets: []Secret{NewSecret()}}))
+	a := s.attempt(context.Background(), testClaim(), newTarget(Endpoint{URL: "http://example.com"}))
 	require.Equal(t, CodeInternalError, a.ErrorCode)
 	require.Equal(t, AttemptFailed, a.Status)
 	require.NotContains(t, a.Error, "boom")
@@ -114,7 +125,7 @@ func TestAttemptIsInterruptedByShutdown(t *testing.T) {
 		<-r.Context().Done()
 		return nil, context.Cause(r.Context())
 	}))
-	a := s.attempt(ctx, testClaim(), newTarget(Endpoint{URL: "http://example.com", Secrets: []Secret{NewSecret()}}))
+	a := s.attempt(ctx, testClaim(), newTarget(Endpoint{URL: "http://example.com"}))
 	require.Equal(t, CodeNetworkRequestCanceled, a.ErrorCode)
 	require.Equal(t, AttemptInterrupted, a.Status)
 	require.NotEmpty(t, a.Error)
