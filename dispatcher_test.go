@@ -1,0 +1,100 @@
+package webhook_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/store/memory"
+	"github.com/outhook/webhook/store/storetest"
+	"github.com/outhook/webhook/webhooktest"
+)
+
+// bench is a dispatcher over a memory store with a scripted client, running in a synctest bubble.
+type bench struct {
+	*webhook.Dispatcher
+	t      *testing.T
+	store  *memory.Store
+	client *webhooktest.Client
+	stop   func()
+}
+
+func start(t *testing.T, cfg webhook.Config) *bench {
+	b := prepare(t, cfg)
+	b.run()
+	return b
+}
+
+func prepare(t *testing.T, cfg webhook.Config) *bench {
+	b := &bench{t: t, store: memory.New(), client: &webhooktest.Client{}}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = b.client
+	}
+	d, err := webhook.New(b.store, cfg)
+	require.NoError(t, err)
+	b.Dispatcher = d
+	t.Cleanup(func() {
+		if b.stop != nil {
+			b.stop()
+		}
+		storetest.CheckInvariants(t, b.store)
+	})
+	return b
+}
+
+func (b *bench) run() {
+	ctx, cancel := context.WithCancel(b.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	synctest.Wait()
+	b.stop = func() {
+		cancel()
+		require.NoError(b.t, <-ended)
+		b.stop = nil
+	}
+}
+
+func (b *bench) endpoint(e webhook.Endpoint) webhook.Endpoint {
+	if e.URL == "" {
+		e.URL = "https://receiver.example/hook"
+	}
+	made, err := b.CreateEndpoint(b.t.Context(), e)
+	require.NoError(b.t, err)
+	return made
+}
+
+func (b *bench) send(e webhook.Event) webhook.Receipt {
+	if e.Type == "" {
+		e.Type = "order.created"
+	}
+	if e.Payload == nil {
+		e.Payload = []byte(`{"n":1}`)
+	}
+	r, err := b.Send(b.t.Context(), e)
+	require.NoError(b.t, err)
+	return r
+}
+
+func (b *bench) delivery(id string) webhook.Delivery {
+	synctest.Wait()
+	d, err := b.GetDelivery(b.t.Context(), id)
+	require.NoError(b.t, err)
+	return d
+}
+
+func TestSmoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{})
+		b.endpoint(webhook.Endpoint{})
+		r := b.send(webhook.Event{})
+		time.Sleep(time.Second)
+		d := b.delivery(r.DeliveryIDs[0])
+		fmt.Printf("%+v\n", d)
+		require.Equal(t, webhook.StateSucceeded, d.State)
+	})
+}
