@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -125,13 +126,17 @@ func startRefused(l *Lab, s *Server) {
 
 // serveGzipBomb sends what unpacks to a thousand times as much, without end.
 func serveGzipBomb(c *conversation) {
+	_ = c.say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
+	c.repeat(gzipBomb(), 0)
+}
+
+var gzipBomb = sync.OnceValue(func() string {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
-	_, _ = io.Copy(w, io.LimitReader(zeroes{}, 16<<20))
+	_, _ = io.Copy(w, io.LimitReader(zeroes{}, 8<<20))
 	w.Close()
-	_ = c.say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
-	c.repeat(packed.String(), 0)
-}
+	return packed.String()
+})
 
 type zeroes struct{}
 
