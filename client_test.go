@@ -404,6 +404,144 @@ func TestAPostTurnedIntoAGetIsNoSuccess(t *testing.T) {
 	require.Equal(t, CodeBadResponse, a.ErrorCode)
 }
 
+func TestReceiversThatDoNotRead(t *testing.T) {
+	lab := hostile.New(t)
+	s := newTestSender(labClient(t, lab))
+	claim := testClaim()
+	claim.Event.Payload = bytes.Repeat([]byte("p"), 16<<20)
+	post := func(name string) DeliveryAttempt {
+		return s.attempt(context.Background(), claim, newTarget(Endpoint{URL: lab.StartNamed(name).URL, Timeout: time.Second}))
+	}
+	a := post("never-reads")
+	require.Equal(t, CodeTimeout, a.ErrorCode)
+	require.Contains(t, a.Error, "while sending the request")
+	require.Nil(t, a.DeliveredAt)
+
+	a = post("answers-unread")
+	require.Equal(t, 413, orZero(a.StatusCode), a.Error)
+	require.NotNil(t, a.DeliveredAt)
+}
+
+// Whether the answer or the request comes first is a race; neither order may confuse.
+func TestAReceiverThatSpeaksFirst(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var open sync.WaitGroup
+	open.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() {
+				defer conn.Close()
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				_, _ = io.Copy(io.Discard, conn)
+			})
+		}
+	})
+	s := newTestSender(newTestClient(t, ClientConfig{MaxIdlePerHost: -1}))
+	for range 50 {
+		a := try(s, Endpoint{URL: "http://" + listener.Addr().String()})
+		if a.ErrorCode != "" {
+			require.Equal(t, CodeProtocolError, a.ErrorCode, a.Error)
+			require.NotContains(t, a.Error, "%!")
+		}
+	}
+	listener.Close()
+	open.Wait()
+}
+
+func TestIPv6(t *testing.T) {
+	listener, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here:", err)
+	}
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	defer server.Close()
+	a := try(newTestSender(newTestClient(t, ClientConfig{})), Endpoint{URL: server.URL})
+	require.Equal(t, 404, orZero(a.StatusCode), a.Error)
+	require.Equal(t, listener.Addr().String(), a.RemoteAddr)
+	a = try(newTestSender(newTestClient(t, ClientConfig{AllowPrivate: Loopback[:1]})), Endpoint{URL: server.URL})
+	require.Equal(t, CodeBlockedAddress, a.ErrorCode)
+}
+
+func TestKeptConnectionsAreBounded(t *testing.T) {
+	lab := hostile.New(t)
+	var live liveConns
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		live.arrive()
+	}))
+	server.Config.ConnState = live.count
+	server.Start()
+	defer server.Close()
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	require.NoError(t, err)
+	client := labClient(t, lab, func(cfg *ClientConfig) { cfg.MaxIdlePerHost = 2 })
+	client.pool.total = 5
+	s := newTestSender(client)
+
+	live.gather(6)
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() { try(s, Endpoint{URL: server.URL}) })
+	}
+	wg.Wait()
+	require.Eventually(t, func() bool { return live.open() == 2 }, 5*time.Second, time.Millisecond)
+
+	live.gather(1)
+	for _, host := range []string{"a", "b", "c", "d", "e", "f"} {
+		try(s, Endpoint{URL: "http://" + host + ".test:" + port})
+	}
+	require.Eventually(t, func() bool { return live.open() == 5 }, 5*time.Second, time.Millisecond)
+	client.CloseIdleConnections()
+	require.Eventually(t, func() bool { return live.open() == 0 }, 5*time.Second, time.Millisecond)
+}
+
+// liveConns counts open connections, and holds requests until so many have come.
+type liveConns struct {
+	mu      sync.Mutex
+	n       int
+	missing int
+	all     chan struct{} // closed when nobody is missing
+}
+
+func (l *liveConns) gather(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.missing, l.all = n, make(chan struct{})
+}
+
+func (l *liveConns) arrive() {
+	l.mu.Lock()
+	all := l.all
+	if l.missing--; l.missing == 0 {
+		close(all)
+	}
+	l.mu.Unlock()
+	<-all
+}
+
+func (l *liveConns) count(_ net.Conn, state http.ConnState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		l.n++
+	case http.StateClosed:
+		l.n--
+	}
+}
+
+func (l *liveConns) open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
 // Whatever receivers send, an attempt holds on to little of it.
 func TestHostileReceiversCostBoundedMemory(t *testing.T) {
 	lab := hostile.New(t)
@@ -450,7 +588,7 @@ func TestTimingsAndPhases(t *testing.T) {
 	require.Contains(t, a.Error, "may have been processed")
 	require.NotNil(t, a.DeliveredAt)
 	a = try(s, Endpoint{URL: lab.StartNamed("tls-stall").URL})
-	require.Contains(t, a.Error, "during the TLS handshake; the request was not sent")
+	require.Contains(t, a.Error, "during the TLS handshake; the request was not sent in full")
 	require.Nil(t, a.DeliveredAt)
 	a = try(s, Endpoint{URL: "http://silent.test", Timeout: 50 * time.Millisecond})
 	require.Equal(t, CodeTimeout, a.ErrorCode)

@@ -23,6 +23,7 @@ type exchange struct {
 	dnsStart, dnsDone         mark
 	connectStart, connectDone mark
 	tlsStart, tlsDone         mark
+	connected                 mark // or found a kept connection
 	wrote, firstByte          mark
 	responded, completed      mark
 	remote                    atomic.Pointer[string]
@@ -79,6 +80,7 @@ func (x *exchange) trace() *httptrace.ClientTrace {
 		TLSHandshakeStart: func() { x.tlsStart.first(x) },
 		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { x.tlsDone.unless(err, x) },
 		GotConn: func(info httptrace.GotConnInfo) {
+			x.connected.set(x)
 			if info.Conn != nil {
 				addr := info.Conn.RemoteAddr().String()
 				x.remote.Store(&addr)
@@ -101,8 +103,10 @@ func (x *exchange) phase() string {
 		return "while connecting"
 	case happened(&x.dnsStart) && !happened(&x.dnsDone):
 		return "while looking up the host"
+	case happened(&x.connected):
+		return "while sending the request"
 	}
-	return "before the request was written"
+	return "before the request was sent"
 }
 
 // at is the dispatcher's clock that long after the start, read by the monotonic one: the instants of

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,13 @@ func Modes() []Mode {
 	modes := []Mode{
 		{Name: "refused", Code: "CONNECTION_REFUSED", start: startRefused},
 		{Name: "hang", Code: "TIMEOUT", Slow: true, serve: afterRequest((*conversation).hang)},
+		{Name: "never-reads", Code: "TIMEOUT", Slow: true, serve: func(c *conversation) { <-c.server.quit }},
+		{Name: "answers-unread", Code: "BAD_RESPONSE", Status: 413, serve: func(c *conversation) {
+			if _, err := http.ReadRequest(c.in); err == nil {
+				_ = c.say(status(413))
+				<-c.server.quit
+			}
+		}},
 		{Name: "reset", Code: "CONNECTION_RESET", serve: afterRequest((*conversation).reset)},
 		{Name: "reset-unread", Code: "CONNECTION_RESET", serve: (*conversation).reset},
 		{Name: "close", Code: "SOCKET_CLOSED", serve: afterRequest(func(*conversation) {})},
