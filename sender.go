@@ -122,7 +122,7 @@ func (s *sender) failure(ctx, limited context.Context, x *exchange, err error) *
 
 // expired explains the end of an attempt's context.
 func (s *sender) expired(ctx, limited context.Context, x *exchange) *fault {
-	sent := "the request was not sent"
+	sent := "the request was not sent in full"
 	if _, ok := x.wrote.get(); ok {
 		sent = "the request was sent and may have been processed"
 	}
