@@ -125,7 +125,7 @@ func (d *Dispatcher) send(ctx context.Context, field string, events []Event) ([]
 			if err := d.directory.refresh(ctx); err != nil {
 				return nil, err
 			}
-		case SendTaken: // other IDs are drawn
+		case SendTaken, SendGone: // other IDs are drawn
 		}
 	}
 }
@@ -152,7 +152,7 @@ func wholeMicros(t time.Time) time.Time {
 
 // sendOnce matches the events against the endpoints known and tries to store them.
 func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, error) {
-	c := &commit{group: &SendGroup{Events: make([]NewEvent, len(events))}, done: make(chan sendReply, 1)}
+	c := &commit{group: &SendGroup{Events: make([]NewEvent, len(events))}}
 	r := d.current.Load()
 	deliveries := 0
 	for i, e := range events {
@@ -174,6 +174,12 @@ func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, 
 	if r != nil {
 		d.handOver(r, c)
 	}
+	return d.commitGroup(ctx, c)
+}
+
+// commitGroup lets a group ride the next commit and waits for the answer.
+func (d *Dispatcher) commitGroup(ctx context.Context, c *commit) (SendResult, error) {
+	c.done = make(chan sendReply, 1)
 	d.commits.Add(c, true)
 	select {
 	case reply := <-c.done:
@@ -206,10 +212,7 @@ func (e *Event) fingerprint() []byte {
 }
 
 func (d *Dispatcher) fanOut(e *Event, matched []*known) []NewDelivery {
-	due := e.CreatedAt
-	if e.DeliverAt.After(due) {
-		due = e.DeliverAt
-	}
+	due := latest(e.CreatedAt, e.DeliverAt)
 	deliveries := make([]NewDelivery, len(matched))
 	for i, k := range matched {
 		deliveries[i] = NewDelivery{ID: d.newID(id.Delivery), EndpointID: k.row.ID, DueAt: due}

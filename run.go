@@ -208,7 +208,8 @@ func (r *run) deliver(j *job) {
 	k := d.directory.get(c.EndpointID)
 	now := d.now()
 	switch {
-	case k == nil || k.row.State != EndpointEnabled || c.LeaseUntil.Sub(now) < d.timeoutOf(k)+startMargin:
+	case k == nil || k.row.State != EndpointEnabled || c.LeaseUntil.Sub(now) < d.timeoutOf(k)+startMargin ||
+		d.erasures.cover(c, now):
 		r.queue.finish(j, unknownCapacity)
 		d.commits.Add(&commit{run: r, back: j}, false)
 		return

@@ -42,6 +42,10 @@
 // touches the newer one, even when it succeeded and the row is final now. A second success does not
 // move the time at which the delivery was finished.
 //
+// A replay adds deliveries to an event that is there: the one event of its group, by ID. Which endpoints have
+// one already is decided inside the transaction, so that two replays at once add one. It answers a
+// repetition like the first time because a delivery that is there under the ID given is its own.
+//
 // An attempt row is numbered when it is recorded: it takes the number of the interrupted row in whose
 // place it comes, else one more than there are. This is the number that its claim announced, except
 // where an attempt of a canceled delivery ends after a new round began. Numbers have no holes.

@@ -89,9 +89,10 @@ func (e *event) key() string { return e.ID }
 
 // delivery is a row of the queue. Its times are in microseconds since 1970.
 type delivery struct {
-	id       string
-	event    *event
-	endpoint *endpoint
+	id        string
+	event     *event
+	endpoint  *endpoint
+	createdAt time.Time
 
 	state     webhook.DeliveryState // StateScheduled stands for pending
 	counted   webhook.DeliveryState // as which it stands in the endpoint's counts

@@ -33,6 +33,7 @@ func RunModel(t *testing.T, open func(t *testing.T) webhook.Store) {
 			"":             x.compare,
 			"send":         x.sendEvents,
 			"sendAgain":    x.sendAgain,
+			"replay":       x.replaySome,
 			"claim":        x.claimSome,
 			"claimAll":     x.claimAll,
 			"finish":       x.finishSome,

@@ -19,6 +19,7 @@ func Run(t *testing.T, open func(t *testing.T) webhook.Store) {
 		rules []rule
 	}{
 		{"Send", sendRules},
+		{"Replay", replayRules},
 		{"Claim", claimRules},
 		{"Outcome", outcomeRules},
 		{"Requeue", requeueRules},
