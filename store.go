@@ -308,7 +308,7 @@ type RequeueRequest struct {
 	IDs         []string
 	Action      RequeueAction
 	Trigger     Trigger   // of the next attempt
-	BulkRetryID string    // of the next attempt, or ""
+	BulkRetryID string    // of the next attempt, or ""; RequeueCancel: only if the next attempt is its
 	Code        ErrorCode // why it is canceled
 }
 
@@ -321,7 +321,7 @@ const (
 	RequeueLeased                 // an attempt is under way
 	RequeueErased                 // its payload is gone
 	RequeueDeleted                // its endpoint is gone
-	RequeueFinished               // to be canceled, but already final
+	RequeueFinished               // to be canceled, but already final, or no longer the bulk retry's
 )
 
 // PruneRequest is one step of retention. Zero times mean: not that.

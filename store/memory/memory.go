@@ -31,6 +31,7 @@ type Store struct {
 	events     map[string]*event
 	deliveries map[string]*delivery
 	keys       map[idempotencyKey]*event
+	bulks      ordered[*bulkRetry]
 
 	all     *rows            // of every tenant
 	tenants map[string]*rows // the same by tenant

@@ -359,7 +359,7 @@ func (m *model) requeue(deliveryID string, r webhook.RequeueRequest) (right []we
 		return []webhook.RequeueResult{webhook.RequeueNotFound}
 	}
 	if r.Action == webhook.RequeueCancel {
-		if !d.pending {
+		if !d.pending || r.BulkRetryID != "" && d.bulkRetryID != r.BulkRetryID {
 			return []webhook.RequeueResult{webhook.RequeueFinished}
 		}
 		d.end(webhook.StateCanceled, r.Code, r.Now)
