@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"errors"
+	"math"
 	"net/url"
 	"slices"
 	"sync"
@@ -39,7 +40,7 @@ func (r *ring) set(at position) {
 // Claim implements [webhook.Store]. It looks without the write lock first: most polls find nothing.
 func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webhook.ClaimResult, err error) {
 	run := func(q *session) error {
-		c := &claim{session: q, request: &r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+		c := newClaim(q, &r)
 		if err := c.run(); err != nil {
 			return err
 		}
@@ -52,8 +53,8 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 	}
 	due := false
 	err = s.read(ctx, func(q *session) error {
-		c := &claim{session: q, request: &r, now: r.Now.UnixMicro()}
-		if err := c.collect(); err != nil {
+		c := newClaim(q, &r)
+		if err := c.collect(1); err != nil {
 			return err
 		}
 		if due = len(c.ready) > 0; due {
@@ -88,10 +89,14 @@ type claim struct {
 	ready      []*taking // due endpoints, in the order of their heads from where the last call stopped
 	skipped    []*taking // due ones that are set aside
 	everything bool      // no due endpoint was left out
+	spans      []span    // of the heads that are still to be looked at
 	taken      []*delivery
 	by         []*taking // whose each of them is
 	result     webhook.ClaimResult
 }
+
+// span is a part of the heads: after one position, and up to another.
+type span struct{ after, to position }
 
 // taking is a due endpoint that gives deliveries.
 type taking struct {
@@ -107,17 +112,36 @@ type taking struct {
 	gave                 int64
 }
 
-func (c *claim) run() error {
-	if err := c.collect(); err != nil {
-		return err
+func newClaim(q *session, r *webhook.ClaimRequest) *claim {
+	c := &claim{session: q, request: r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+	start, end := position{nextAt: none}, position{c.now, math.MaxInt64}
+	if r.Limit > 0 {
+		start = q.s.ring.get()
 	}
+	c.spans = []span{{start, end}}
+	if start.nextAt != none {
+		c.spans = append(c.spans, span{position{nextAt: none}, start})
+	}
+	return c
+}
+
+func (c *claim) run() error {
 	if c.request.Limit <= 0 {
+		if err := c.collect(lookAhead); err != nil {
+			return err
+		}
 		return c.look()
 	}
-	c.turn()
-	if err := c.take(); err != nil {
-		return err
+	// Heads may be too early, so what they promise may not be there.
+	for !c.everything && len(c.taken) < c.request.Limit {
+		if err := c.collect(c.request.Limit - len(c.taken)); err != nil {
+			return err
+		}
+		if err := c.take(); err != nil {
+			return err
+		}
 	}
+	c.turn()
 	if err := c.lease(); err != nil {
 		return err
 	}
@@ -132,25 +156,18 @@ func (c *claim) run() error {
 	return c.conclude()
 }
 
-// collect finds as many due endpoints as could matter: each gives at least one delivery.
-func (c *claim) collect() error {
-	want := c.request.Limit
-	if want <= 0 {
-		want = lookAhead
-	}
-	start := c.s.ring.get()
-	if c.request.Limit <= 0 {
-		start = position{nextAt: none}
-	}
-	if err := c.collectFrom(start, position{nextAt: c.now, endpoint: 1<<63 - 1}, want); err != nil {
-		return err
-	}
-	if len(c.ready) < want && start.nextAt != none {
-		if err := c.collectFrom(position{nextAt: none}, start, want); err != nil {
+// collect finds that many more due endpoints: each gives at least one delivery.
+func (c *claim) collect(want int) error {
+	want += len(c.ready)
+	for len(c.spans) > 0 && len(c.ready) < want {
+		if err := c.collectFrom(&c.spans[0], want); err != nil {
 			return err
 		}
+		if len(c.ready) < want {
+			c.spans = c.spans[1:]
+		}
 	}
-	c.everything = len(c.ready) < want
+	c.everything = len(c.spans) == 0
 	return nil
 }
 
@@ -163,18 +180,19 @@ func (c *claim) turn() {
 	c.s.ring.set(at)
 }
 
-// collectFrom reads due heads after one position and up to another.
-func (c *claim) collectFrom(after, to position, want int) error {
-	if after.nextAt > to.nextAt {
+// collectFrom reads due heads of a span until there are as many as wanted.
+func (c *claim) collectFrom(s *span, want int) error {
+	if s.after.nextAt > s.to.nextAt {
 		return nil
 	}
+	after, to := s.after, s.to
 	return c.query(func(r row) error {
 		t := &taking{
 			position:   position{r.int(0), r.int(1)},
 			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), url: r.str(5), ordered: r.int(6) != 0,
 			releasedAt: r.opt(7), tenant: r.int(8), last: position{nextAt: none},
 		}
-		t.firstKey = r.int(2)
+		t.firstKey, s.after = r.int(2), t.position
 		t.allowed = c.allowance(t.endpointID)
 		if t.allowed > 0 || c.request.Limit <= 0 && !c.aside(t.endpointID) {
 			c.ready = append(c.ready, t)
@@ -217,10 +235,7 @@ func (c *claim) allowance(endpointID string) int {
 
 // take goes round the ready endpoints, one delivery of each at a time.
 func (c *claim) take() error {
-	share := c.request.Limit
-	if n := len(c.ready); n > 0 {
-		share = (c.request.Limit + n - 1) / n
-	}
+	share := (c.request.Limit + len(c.ready) - 1) / max(1, len(c.ready))
 	for more := true; more; {
 		more = false
 		for _, t := range c.ready {
