@@ -122,7 +122,7 @@ func BenchmarkCommit(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/64, "µs/delivery")
 			b.ReportMetric(float64(spent.Microseconds())/float64(b.N)/64, "cpu-µs/delivery")
-			})
+		})
 	}
 }
 
