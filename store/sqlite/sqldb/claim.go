@@ -90,7 +90,7 @@ type claim struct {
 	skipped    []*taking // due ones that are set aside
 	everything bool      // no due endpoint was left out
 	spans      []span    // of the heads that are still to be looked at
-	keys       []int64 // of what was taken
+	keys       []int64   // of what was taken
 	taken      []*delivery
 	by         []*taking // whose each of them is
 	result     webhook.ClaimResult
