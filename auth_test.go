@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/store/memory"
 )
 
 func TestBasicAuth(t *testing.T) {
@@ -31,4 +32,21 @@ func TestBasicAuth(t *testing.T) {
 		require.NotContains(t, err.Error(), "hidden")
 		require.Empty(t, r.Header)
 	}
+}
+
+func TestAuthIsValidatedAtTheDoor(t *testing.T) {
+	d, err := webhook.New(memory.New(), webhook.Config{Authenticators: map[string]webhook.Authenticator{"basic": webhook.BasicAuth{}}})
+	require.NoError(t, err)
+	for field, auth := range map[string]*webhook.Auth{
+		"Endpoint.Auth.Kind":               {Kind: "oauth2"},
+		"Endpoint.Auth.Settings[username]": {Kind: "basic"},
+		"Endpoint.Auth.Settings[password]": {Kind: "basic", Settings: map[string]string{"username": "a", "password": "****"}},
+	} {
+		_, err := d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://example.com", Auth: auth})
+		requireField(t, err, field)
+	}
+	settings := map[string]string{"username": "a", "password": "b"}
+	e, err := d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://example.com", Auth: &webhook.Auth{Kind: "basic", Settings: settings}})
+	require.NoError(t, err)
+	require.Equal(t, settings, e.Auth.Settings)
 }

@@ -128,7 +128,9 @@ func closedCode(err error) ErrorCode {
 		}
 	}
 	text := err.Error()
-	for _, untyped := range []string{"GOAWAY", "server closed idle connection", "client connection lost"} {
+	for _, untyped := range []string{
+		"GOAWAY", "server closed idle connection", "client connection lost", "client conn not usable", "client conn is closed",
+	} {
 		if strings.Contains(text, untyped) {
 			return CodeSocketClosed
 		}
@@ -159,7 +161,7 @@ func protocolCode(err error) ErrorCode {
 	}
 	var stream streamError
 	var line textproto.ProtocolError
-	if errors.As(err, &stream) || errors.As(err, &line) {
+	if errors.As(err, &stream) || errors.As(err, &line) || errors.Is(err, errSpokeFirst) {
 		return CodeProtocolError
 	}
 	for _, untyped := range []string{"malformed ", "http2: ", "connection error: ", "transfer encoding", "Content-Length", "1xx"} {

@@ -220,7 +220,7 @@ func (c *Client) roundTrip(conn *pooledConn, p *plan, reused bool) (*http.Respon
 	resp, err := conn.RoundTrip(r)
 	if err != nil {
 		c.pool.failed(conn)
-		return nil, err
+		return nil, readable(err)
 	}
 	resp.Request = p.r
 	if resp.Body == http.NoBody {
@@ -229,6 +229,16 @@ func (c *Client) roundTrip(conn *pooledConn, p *plan, reused bool) (*http.Respon
 	}
 	resp.Body = &pooledBody{ReadCloser: resp.Body, pool: c.pool, conn: conn}
 	return resp, nil
+}
+
+var errSpokeFirst = errors.New("webhook: the receiver spoke before it was asked")
+
+// readable replaces what net/http says of an unsolicited answer, which names its own functions.
+func readable(err error) error {
+	if strings.HasPrefix(err.Error(), "readLoopPeekFailLocked: %!w") {
+		return errSpokeFirst
+	}
+	return err
 }
 
 // pooledBody gives its connection back when it is closed.

@@ -2,10 +2,8 @@ package webhook_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -85,16 +83,4 @@ func (b *bench) delivery(id string) webhook.Delivery {
 	d, err := b.GetDelivery(b.t.Context(), id)
 	require.NoError(b.t, err)
 	return d
-}
-
-func TestSmoke(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := start(t, webhook.Config{})
-		b.endpoint(webhook.Endpoint{})
-		r := b.send(webhook.Event{})
-		time.Sleep(time.Second)
-		d := b.delivery(r.DeliveryIDs[0])
-		fmt.Printf("%+v\n", d)
-		require.Equal(t, webhook.StateSucceeded, d.State)
-	})
 }

@@ -23,6 +23,7 @@ type exchange struct {
 	dnsStart, dnsDone         mark
 	connectStart, connectDone mark
 	tlsStart, tlsDone         mark
+	connected                 mark // or found a kept connection
 	wrote, firstByte          mark
 	responded, completed      mark
 	remote                    atomic.Pointer[string]
@@ -33,6 +34,12 @@ type mark struct{ v atomic.Int64 } // nanoseconds plus one; 0: not yet
 
 func (m *mark) set(x *exchange)   { m.v.Store(int64(time.Since(x.began)) + 1) }
 func (m *mark) first(x *exchange) { m.v.CompareAndSwap(0, int64(time.Since(x.began))+1) }
+
+func (m *mark) unless(err error, x *exchange) {
+	if err == nil {
+		m.set(x)
+	}
+}
 
 func (m *mark) get() (time.Duration, bool) {
 	v := m.v.Load()
@@ -62,27 +69,24 @@ func exchangeOf(ctx context.Context) *exchange {
 func (x *exchange) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		DNSStart:     func(httptrace.DNSStartInfo) { x.dnsStart.first(x) },
-		DNSDone:      func(httptrace.DNSDoneInfo) { x.dnsDone.set(x) },
+		DNSDone:      func(info httptrace.DNSDoneInfo) { x.dnsDone.unless(info.Err, x) },
 		ConnectStart: func(_, _ string) { x.connectStart.first(x) },
 		ConnectDone: func(_, addr string, err error) {
 			if !errors.Is(err, ErrBlockedAddress) {
 				x.remote.Store(&addr)
 			}
-			x.connectDone.set(x)
+			x.connectDone.unless(err, x)
 		},
 		TLSHandshakeStart: func() { x.tlsStart.first(x) },
-		TLSHandshakeDone:  func(tls.ConnectionState, error) { x.tlsDone.set(x) },
+		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { x.tlsDone.unless(err, x) },
 		GotConn: func(info httptrace.GotConnInfo) {
+			x.connected.set(x)
 			if info.Conn != nil {
 				addr := info.Conn.RemoteAddr().String()
 				x.remote.Store(&addr)
 			}
 		},
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				x.wrote.set(x)
-			}
-		},
+		WroteRequest:         func(info httptrace.WroteRequestInfo) { x.wrote.unless(info.Err, x) },
 		GotFirstResponseByte: func() { x.firstByte.set(x) },
 	}
 }
@@ -99,8 +103,10 @@ func (x *exchange) phase() string {
 		return "while connecting"
 	case happened(&x.dnsStart) && !happened(&x.dnsDone):
 		return "while looking up the host"
+	case happened(&x.connected):
+		return "while sending the request"
 	}
-	return "before the request was written"
+	return "before the request was sent"
 }
 
 // at is the dispatcher's clock that long after the start, read by the monotonic one: the instants of
@@ -138,10 +144,10 @@ func (x *exchange) report(a *DeliveryAttempt) {
 // timings is nil where the client told of no phase.
 func (x *exchange) timings() *Timings {
 	t := Timings{
-		DNSMS:     between(&x.dnsStart, &x.dnsDone),
-		ConnectMS: between(&x.connectStart, &x.connectDone),
-		TLSMS:     between(&x.tlsStart, &x.tlsDone),
-		TTFBMS:    between(&x.wrote, &x.firstByte),
+		DNSMS:     x.between(&x.dnsStart, &x.dnsDone),
+		ConnectMS: x.between(&x.connectStart, &x.connectDone),
+		TLSMS:     x.between(&x.tlsStart, &x.tlsDone),
+		TTFBMS:    x.between(&x.wrote, &x.firstByte),
 	}
 	_, wrote := x.wrote.get()
 	if t == (Timings{}) && !wrote {
@@ -150,11 +156,15 @@ func (x *exchange) timings() *Timings {
 	return &t
 }
 
-func between(from, to *mark) float64 {
+// between is how long a phase took. One that did not succeed lasted until the attempt's end.
+func (x *exchange) between(from, to *mark) float64 {
 	start, ok := from.get()
-	end, ended := to.get()
-	if !ok || !ended || end < start {
+	if !ok {
 		return 0
 	}
-	return float64((end - start).Microseconds()) / 1000
+	end, ok := to.get()
+	if !ok {
+		end, _ = x.completed.get()
+	}
+	return max(0, float64((end-start).Microseconds())/1000)
 }

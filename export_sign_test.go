@@ -7,8 +7,6 @@ var (
 	LiveSecrets            = liveSecrets
 	SealString             = sealString
 	OpenString             = openString
-	SealMap                = sealMap
-	OpenMap                = openMap
 )
 
 const CachedKeys = cachedKeys

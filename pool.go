@@ -37,6 +37,7 @@ type pooledConn struct {
 // connPool keeps connections for later requests: a bounded number, for a bounded time.
 type connPool struct {
 	perKey int // negative: none
+	total  int
 	maxAge time.Duration
 
 	mu     sync.Mutex
@@ -46,7 +47,7 @@ type connPool struct {
 }
 
 func newConnPool(perKey int, maxAge time.Duration) *connPool {
-	return &connPool{perKey: perKey, maxAge: maxAge, conns: make(map[connKey][]*pooledConn), recent: list.New()}
+	return &connPool{perKey: perKey, total: maxIdleTotal, maxAge: maxAge, conns: make(map[connKey][]*pooledConn), recent: list.New()}
 }
 
 // get returns a connection with a request reserved on it, or nil.
@@ -79,7 +80,7 @@ func (p *connPool) add(conn *http.ClientConn, raw net.Conn, key connKey) (*poole
 	c := &pooledConn{ClientConn: conn, raw: raw, key: key, born: time.Now(), shared: conn.Available() > 1}
 	if err := c.Reserve(); err != nil {
 		c.discard()
-		return nil, fmt.Errorf("webhook: connection closed before its first request: %w", err)
+		return nil, fmt.Errorf("webhook: connection closed before its first request: %w", readable(err))
 	}
 	if c.shared && p.perKey > 0 {
 		p.mu.Lock()
@@ -108,14 +109,12 @@ func (p *connPool) put(c *pooledConn) {
 	p.insert(c)
 }
 
-// failed takes a connection back after a request that failed. An HTTP/2 connection may go on serving
-// others.
+// failed takes a connection back after a request that failed. An HTTP/2 connection serves others to
+// their ends, but gets no new ones: if its peer is gone without a word, each would wait in vain.
 func (p *connPool) failed(c *pooledConn) {
-	if c.shared {
-		p.put(c)
-		return
-	}
-	c.discard()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(c)
 }
 
 func (p *connPool) closeIdle() {
@@ -160,7 +159,7 @@ func (p *connPool) insert(c *pooledConn) {
 	if conns := p.conns[c.key]; len(conns) > p.perKey {
 		p.drop(conns[0])
 	}
-	if p.recent.Len() > maxIdleTotal {
+	if p.recent.Len() > p.total {
 		p.drop(p.recent.Back().Value.(*pooledConn))
 	}
 	if p.sweep == nil && p.recent.Len() > 0 {

@@ -67,12 +67,14 @@ type lane struct {
 	prev, next *lane
 }
 
-// How much of the backlog is held in memory. The rest stays in the store.
+// How much is held in memory. The rest stays in the store. A lane may always have its quota, as long as
+// there is room at all; what lanes hold beyond it, for the sake of bursts, leaves half of the room free,
+// so that endpoints which hang do not crowd out others.
 const (
-	heldPerWorker   = 4
-	maxHeldBytes    = 16 << 20
-	handoverPerSlot = 16 // jobs in a lane, for each attempt it may make at once
-	claimPerSlot    = 2
+	heldPerWorker = 4
+	maxHeldBytes  = 16 << 20
+	quotaPerSlot  = 2  // jobs of a lane, for each attempt it may make at once
+	burstPerSlot  = 16 // the same, while there is plenty of room
 )
 
 func newQueue(cfg *Config, now func() time.Time, hasRoom, spawn func()) *queue {
@@ -137,10 +139,8 @@ func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lane(k)
-	fits := q.waiting+q.reserved < heldPerWorker*q.slots && q.bytes+bytes <= maxHeldBytes &&
-		len(l.jobs)+l.reserved < handoverPerSlot*l.limit
-	if q.draining || l.backlog || !fits {
-		l.backlog, q.more = true, true
+	if q.draining || l.backlog || !q.fits(l, bytes) {
+		l.backlog = true
 		return nil, l.hasRoom()
 	}
 	l.reserved++
@@ -148,6 +148,18 @@ func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
 	q.bytes += bytes
 	return &job{bytes: bytes, lane: l}, false
 }
+
+func (q *queue) fits(l *lane, bytes int) bool {
+	held, bytes := q.waiting+q.reserved, q.bytes+bytes
+	if len(l.jobs)+l.reserved < l.quota() {
+		return held < q.room() && bytes <= maxHeldBytes
+	}
+	return l.limiter == nil && len(l.jobs)+l.reserved < burstPerSlot*l.limit &&
+		held < q.room()/2 && bytes <= maxHeldBytes/2
+}
+
+// room is how many jobs may wait.
+func (q *queue) room() int { return heldPerWorker * q.slots }
 
 // release gives up reservations whose deliveries were not stored.
 func (q *queue) release(jobs []*job) {
@@ -402,7 +414,7 @@ func (q *queue) tidy(l *lane) {
 
 // noticeRoom asks for claims when there is more in the store and half of what may be held is gone.
 func (q *queue) noticeRoom() {
-	if q.more && q.waiting+q.reserved <= q.slots/2 {
+	if q.more && q.room()-q.waiting-q.reserved >= q.slots/2 {
 		q.hasRoom()
 	}
 }
@@ -451,13 +463,14 @@ func (q *queue) whenQuiet() <-chan struct{} {
 	return q.settled
 }
 
-func (l *lane) hasRoom() bool { return 2*l.held() <= l.claimCap() }
+func (l *lane) hasRoom() bool { return 2*l.held() <= l.quota() }
 
 func (l *lane) held() int { return len(l.jobs) + l.reserved + l.inFlight }
 
-// claimCap is how many deliveries of an endpoint are worth holding.
-func (l *lane) claimCap() int {
-	n := claimPerSlot * l.limit
+// quota is how many deliveries of an endpoint are worth holding: enough that slots need not wait for the
+// store, and with a rate limit no more than will go out well within a lease.
+func (l *lane) quota() int {
+	n := quotaPerSlot * l.limit
 	if l.limiter != nil {
 		n = min(n, 1+int(2*l.limiter.Limit()))
 	}
@@ -468,13 +481,14 @@ func (l *lane) claimCap() int {
 func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.bytes >= maxHeldBytes {
+	limit = min(2*q.slots, q.room()-q.waiting-q.reserved)
+	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
+		q.more = true
 		return 0, nil, nil
 	}
-	limit = max(0, 2*q.slots-q.waiting-q.reserved)
 	caps = make(map[string]int, len(q.lanes))
 	for id, l := range q.lanes {
-		if room := l.claimCap() - l.held(); room > 0 {
+		if room := l.quota() - l.held(); room > 0 {
 			caps[id] = room
 		} else {
 			exclude = append(exclude, id)

@@ -145,7 +145,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	now := d.now()
 	res, err := d.store.Claim(ctx, ClaimRequest{
 		Now: now, LeaseUntil: now.Add(d.directory.longestTimeout() + leaseMargin),
-		Limit: limit, PerEndpoint: claimPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude,
+		Limit: limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude,
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
 	if err == nil {

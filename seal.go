@@ -136,28 +136,3 @@ func openString(s Sealer, stored string) (string, error) {
 	}
 	return string(plain), nil
 }
-
-// sealMap seals the values and leaves the keys readable; nil stays nil.
-func sealMap(s Sealer, plain map[string]string) (map[string]string, error) {
-	return mapValues(s, plain, sealString)
-}
-
-// openMap is the inverse of sealMap.
-func openMap(s Sealer, stored map[string]string) (map[string]string, error) {
-	return mapValues(s, stored, openString)
-}
-
-func mapValues(s Sealer, m map[string]string, turn func(Sealer, string) (string, error)) (map[string]string, error) {
-	if m == nil {
-		return nil, nil
-	}
-	turned := make(map[string]string, len(m))
-	for key, value := range m {
-		text, err := turn(s, value)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
-		turned[key] = text
-	}
-	return turned, nil
-}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/store/memory"
 )
 
 func sealingKey() []byte {
@@ -116,24 +117,54 @@ func TestSealString(t *testing.T) {
 	}
 }
 
-func TestSealMap(t *testing.T) {
-	with := sealer(t, sealingKey())
-	sealed, err := webhook.SealMap(with, map[string]string{"X-Key": "hidden", "X-Empty": ""})
+// TestEndpointsAtRest looks at what lies in the store, before and after a Sealer came.
+func TestEndpointsAtRest(t *testing.T) {
+	store, key := memory.New(), sealingKey()
+	dispatcher := func(s webhook.Sealer) *webhook.Dispatcher {
+		d, err := webhook.New(store, webhook.Config{Sealer: s, Authenticators: map[string]webhook.Authenticator{"basic": webhook.BasicAuth{}}})
+		require.NoError(t, err)
+		return d
+	}
+	hidden := []string{vectorHMAC, "header-value", "auth-value"}
+	lies := func(id string) (open int) {
+		row, err := store.GetEndpoint(t.Context(), id)
+		require.NoError(t, err)
+		for _, text := range hidden {
+			if bytes.Contains(row.Config, []byte(text)) {
+				open++
+			}
+		}
+		return open
+	}
+	e := webhook.Endpoint{
+		URL: "https://example.com/", Secrets: []webhook.Secret{{Value: vectorHMAC}}, Headers: map[string]string{"X-Key": "header-value"},
+		Auth: &webhook.Auth{Kind: "basic", Settings: map[string]string{"username": "a", "password": "auth-value"}},
+	}
+	bare, err := dispatcher(nil).CreateEndpoint(t.Context(), e)
 	require.NoError(t, err)
-	require.Len(t, sealed, 2)
-	require.NotContains(t, sealed["X-Key"], "hidden")
-	opened, err := webhook.OpenMap(with, sealed)
-	require.NoError(t, err)
-	require.Equal(t, map[string]string{"X-Key": "hidden", "X-Empty": ""}, opened)
+	require.Equal(t, len(hidden), lies(bare.ID))
 
-	none, err := webhook.SealMap(with, nil)
+	d := dispatcher(sealer(t, key))
+	sealed, err := d.CreateEndpoint(t.Context(), e)
 	require.NoError(t, err)
-	require.Nil(t, none)
-	_, err = webhook.OpenMap(nil, sealed)
-	require.ErrorContains(t, err, "X-")
-	_, err = webhook.SealMap(brokenSealer{}, map[string]string{"a": "hidden"})
+	require.Zero(t, lies(sealed.ID))
+	for _, id := range []string{bare.ID, sealed.ID} {
+		got, err := d.GetEndpoint(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, e.Secrets, got.Secrets)
+		require.Equal(t, e.Headers, got.Headers)
+		require.Equal(t, e.Auth, got.Auth)
+	}
+
+	_, err = d.UpdateEndpoint(t.Context(), bare.ID, func(*webhook.Endpoint) error { return nil })
+	require.NoError(t, err)
+	require.Zero(t, lies(bare.ID), "the next write seals")
+
+	_, err = dispatcher(nil).GetEndpoint(t.Context(), sealed.ID)
+	require.ErrorContains(t, err, "Config.Sealer")
+	_, err = dispatcher(brokenSealer{}).CreateEndpoint(t.Context(), e)
 	require.ErrorIs(t, err, errBroken)
-	require.NotContains(t, err.Error(), "hidden")
+	require.NotContains(t, err.Error(), vectorHMAC)
 }
 
 var errBroken = errors.New("key service is away")

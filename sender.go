@@ -122,7 +122,7 @@ func (s *sender) failure(ctx, limited context.Context, x *exchange, err error) *
 
 // expired explains the end of an attempt's context.
 func (s *sender) expired(ctx, limited context.Context, x *exchange) *fault {
-	sent := "the request was not sent"
+	sent := "the request was not sent in full"
 	if _, ok := x.wrote.get(); ok {
 		sent = "the request was sent and may have been processed"
 	}
@@ -191,7 +191,7 @@ func (s *sender) authorize(ctx context.Context, r *http.Request, t *target) *fau
 func (s *sender) sign(h http.Header, c *Claim, t *target, at time.Time) *fault {
 	m := Message{
 		ID: c.Event.ID, Timestamp: micros(at), Body: c.Event.Payload,
-		Secrets: liveSecrets(t.endpoint.Secrets, at), Endpoint: t.endpoint,
+		Secrets: t.liveSecrets(at), Endpoint: t.endpoint,
 	}
 	signed := make(http.Header, 3)
 	if err := s.signer.Sign(signed, m); err != nil {

@@ -91,6 +91,9 @@ func (t *target) setRules(allow []netip.Prefix, cert *ClientCert) {
 	t.rules.key = base64.RawStdEncoding.EncodeToString(sum.Sum(nil))
 }
 
+// liveSecrets are those that sign at this time, the newest first.
+func (t *target) liveSecrets(at time.Time) []string { return liveSecrets(t.endpoint.Secrets, at) }
+
 // reservedHeader reports whether endpoints and events may not set a header of that name: it belongs
 // to the connection, to the framing of the request, or to Standard Webhooks' signature.
 func reservedHeader(name string) bool {

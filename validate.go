@@ -182,15 +182,32 @@ func (d *Dispatcher) validateCredentials(e *Endpoint) error {
 	if err := check(e.Secrets); err != nil {
 		return err
 	}
-	if e.Auth != nil {
-		if _, known := d.cfg.Authenticators[e.Auth.Kind]; !known {
-			return invalid("Endpoint.Auth.Kind", "is not one of Config.Authenticators")
-		}
+	if err := d.validateAuth(e); err != nil {
+		return err
 	}
 	if e.ClientCert != nil {
 		if _, err := tls.X509KeyPair([]byte(e.ClientCert.Cert), []byte(e.ClientCert.Key)); err != nil {
 			return invalid("Endpoint.ClientCert", "is not a certificate and its key in PEM")
 		}
+	}
+	return nil
+}
+
+func (d *Dispatcher) validateAuth(e *Endpoint) error {
+	if e.Auth == nil {
+		return nil
+	}
+	authenticator := d.cfg.Authenticators[e.Auth.Kind]
+	if authenticator == nil {
+		return invalid("Endpoint.Auth.Kind", "is not one of Config.Authenticators")
+	}
+	for name, value := range e.Auth.Settings {
+		if value == maskedValue {
+			return invalid("Endpoint.Auth.Settings["+name+"]", "is masked: give the value, or leave the settings as they were")
+		}
+	}
+	if v, ok := authenticator.(interface{ Validate(Endpoint) error }); ok {
+		return v.Validate(*e)
 	}
 	return nil
 }

@@ -205,11 +205,11 @@ func ExampleVerifier_Middleware() {
 		fmt.Println("genuine:", r.Header.Get("webhook-id"))
 	})))
 
-	body := strings.NewReader(`{"total":42}`)
-	signature, _ := webhook.Sign(secret, "evt_1", time.Now(), []byte(`{"total":42}`))
-	r := httptest.NewRequest(http.MethodPost, "/webhooks", body)
+	body, now := `{"total":42}`, time.Now()
+	signature, _ := webhook.Sign(secret, "evt_1", now, []byte(body))
+	r := httptest.NewRequest(http.MethodPost, "/webhooks", strings.NewReader(body))
 	r.Header.Set("webhook-id", "evt_1")
-	r.Header.Set("webhook-timestamp", strconv.FormatInt(time.Now().Unix(), 10))
+	r.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	r.Header.Set("webhook-signature", signature)
 	mux.ServeHTTP(httptest.NewRecorder(), r)
 

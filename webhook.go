@@ -106,7 +106,13 @@ type Sealer interface {
 }
 
 // Authenticator adds an endpoint's credentials to a request, such as a bearer token. An error makes
-// the attempt fail with OAUTH2_HANDSHAKE_FAILED. It must be safe for concurrent use.
+// the attempt fail with OAUTH2_HANDSHAKE_FAILED. It must be safe for concurrent use. One that also has
+// a method
+//
+//	Validate(Endpoint) error
+//
+// is asked before an endpoint that names it is stored; its error is the caller's. See BasicAuth and
+// package oauth2webhook.
 type Authenticator interface {
 	Authorize(ctx context.Context, r *http.Request, e Endpoint) error
 }

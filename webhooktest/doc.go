@@ -5,8 +5,10 @@
 //
 //	r := webhooktest.NewReceiver(t)
 //	r.Script(500, 503) // then 200
-//	// create r.Endpoint(), send an event
-//	first, second := r.Next(t), r.Next(t)
+//	d := webhooktest.New(t, webhook.Config{Retry: webhook.Schedule(time.Millisecond, time.Millisecond)})
+//	d.CreateEndpoint(ctx, r.Endpoint())
+//	d.Send(ctx, webhook.Event{Type: "order.created", Payload: payload})
+//	requests := r.Wait(t, 3)
 //
 // [Client] stands in for Config.HTTPClient without sockets and goroutines, for tests inside
 // testing/synctest, where hours of retries take no time.

@@ -25,10 +25,11 @@ func signed(t testing.TB, ctx context.Context, url, id, secret, body string) *ht
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	require.NoError(t, err)
-	signature, err := webhook.Sign(secret, id, time.Now(), []byte(body))
+	now := time.Now()
+	signature, err := webhook.Sign(secret, id, now, []byte(body))
 	require.NoError(t, err)
 	r.Header.Set("webhook-id", id)
-	r.Header.Set("webhook-timestamp", strconv.FormatInt(time.Now().Unix(), 10))
+	r.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	r.Header.Set("webhook-signature", signature)
 	return r
 }

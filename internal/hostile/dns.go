@@ -85,7 +85,7 @@ func (d *DNS) Set(host string, addrs ...string) {
 	d.answers[key] = append(d.answers[key], parsed)
 }
 
-// Resolver asks this server, and waits at most a quarter of a second for each answer.
+// Resolver asks this server, and waits at most a second for each answer.
 func (d *DNS) Resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		addr := d.udp.LocalAddr()
@@ -103,7 +103,7 @@ func (d *DNS) Resolver() *net.Resolver {
 	}}
 }
 
-const patience = 250 * time.Millisecond
+const patience = time.Second
 
 // impatient shortens the resolver's time-out of 5 s, which cannot be set. It stays a PacketConn, by
 // which the resolver knows that messages have no length in front.

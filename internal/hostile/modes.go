@@ -5,7 +5,9 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,6 +17,13 @@ func Modes() []Mode {
 	modes := []Mode{
 		{Name: "refused", Code: "CONNECTION_REFUSED", start: startRefused},
 		{Name: "hang", Code: "TIMEOUT", Slow: true, serve: afterRequest((*conversation).hang)},
+		{Name: "never-reads", Code: "TIMEOUT", Slow: true, serve: func(c *conversation) { <-c.server.quit }},
+		{Name: "answers-unread", Code: "BAD_RESPONSE", Status: 413, serve: func(c *conversation) {
+			if _, err := http.ReadRequest(c.in); err == nil {
+				_ = c.say(status(413))
+				<-c.server.quit
+			}
+		}},
 		{Name: "reset", Code: "CONNECTION_RESET", serve: afterRequest((*conversation).reset)},
 		{Name: "reset-unread", Code: "CONNECTION_RESET", serve: (*conversation).reset},
 		{Name: "close", Code: "SOCKET_CLOSED", serve: afterRequest(func(*conversation) {})},
@@ -125,13 +134,17 @@ func startRefused(l *Lab, s *Server) {
 
 // serveGzipBomb sends what unpacks to a thousand times as much, without end.
 func serveGzipBomb(c *conversation) {
+	_ = c.say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
+	c.repeat(gzipBomb(), 0)
+}
+
+var gzipBomb = sync.OnceValue(func() string {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
-	_, _ = io.Copy(w, io.LimitReader(zeroes{}, 16<<20))
+	_, _ = io.Copy(w, io.LimitReader(zeroes{}, 8<<20))
 	w.Close()
-	_ = c.say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
-	c.repeat(packed.String(), 0)
-}
+	return packed.String()
+})
 
 type zeroes struct{}
 

@@ -11,3 +11,5 @@ import (
 func open(*testing.T) webhook.Store { return memory.New() }
 
 func TestStore(t *testing.T) { storetest.Run(t, open) }
+
+func TestModel(t *testing.T) { storetest.RunModel(t, open) }

@@ -115,6 +115,18 @@ var claimRules = []rule{
 		}
 		w.Equal(map[webhook.Trigger]int{webhook.TriggerUnpause: 3, webhook.TriggerInitial: 1}, triggers)
 	}},
+	{name: "records a lost attempt under the trigger it was claimed with", check: func(w *world) {
+		e := w.endpoint()
+		w.send(e)
+		w.setState(e, webhook.EndpointPaused)
+		w.pass(time.Second)
+		w.setState(e, webhook.EndpointEnabled)
+		w.Equal(webhook.TriggerUnpause, w.claimOne().Trigger)
+		w.pass(leaseTime)
+		r := w.claimAs(w.request(1))
+		w.Len(r.Interrupted, 1)
+		w.Equal(webhook.TriggerUnpause, r.Interrupted[0].Trigger)
+	}},
 	{name: "keeps a user's trigger through a release", check: func(w *world) {
 		e := w.endpoint()
 		deliveryID := w.send(e)
@@ -272,9 +284,12 @@ var claimRules = []rule{
 		under := w.claim(2)
 		w.update(e, ordered)
 		w.claimNone()
-		w.apply(w.outcome(under[0], 200))
-		w.claimNone()
+		w.commit(webhook.Batch{Returned: []webhook.Return{{DeliveryID: ids[0], Lease: under[0].Lease}}})
+		w.claimNone() // the first is free, but the second is under way
 		w.apply(w.outcome(under[1], 200))
+		first := w.claimOne()
+		w.Equal(ids[0], first.DeliveryID)
+		w.apply(w.outcome(first, 200))
 		w.Equal(ids[2], w.claimOne().DeliveryID)
 		w.update(e, func(row *webhook.EndpointRow) { row.Ordered = false })
 		w.Equal(ids[3], w.claimOne().DeliveryID)

@@ -212,6 +212,16 @@ var outcomeRules = []rule{
 			w.Equal(2, item.AttemptCount)
 		}
 	}},
+	{name: "keeps the time of the first success", check: func(w *world) {
+		deliveryID := w.send(w.endpoint())
+		late := w.claimOne()
+		w.pass(leaseTime)
+		w.apply(w.outcome(w.claimOne(), 200))
+		w.pass(time.Second)
+		w.apply(w.outcome(late, 200))
+		w.Empty(w.list(webhook.DeliveryQuery{TenantID: acme, FinishedSince: w.now}))
+		w.Equal(w.now, w.get(deliveryID).UpdatedAt)
+	}},
 	{name: "accepts a result after the lease's end while nobody else claimed", check: func(w *world) {
 		deliveryID := w.send(w.endpoint())
 		c := w.claimOne()

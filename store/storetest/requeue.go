@@ -132,7 +132,7 @@ var requeueRules = []rule{
 		w.Equal(webhook.RequeueLeased, w.retry(deliveryID))
 		w.pass(leaseTime)
 		w.Equal(webhook.RequeueDone, w.retry(deliveryID))
-		w.claimOne()
+		w.Equal(webhook.TriggerManual, w.claimOne().Trigger)
 	}},
 	{name: "retries a held delivery without releasing it", check: func(w *world) {
 		e := w.endpoint()

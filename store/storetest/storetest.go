@@ -32,7 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) webhook.Store) {
 			for _, r := range group.rules {
 				t.Run(r.name, func(t *testing.T) {
 					s := open(t)
-					r.check(newWorld(t, s))
+					r.check(newWorld(t.Context(), t, s))
 					if !r.unusable {
 						CheckInvariants(t, s)
 					}

@@ -35,6 +35,23 @@ var viewRules = []rule{
 		w.Equal(all, w.pages(webhook.DeliveryQuery{TenantID: acme, Limit: 7}))
 		w.Empty(w.list(webhook.DeliveryQuery{TenantID: acme, After: all[59]}))
 	}},
+	{name: "lists by ID, in whatever order rows came", check: func(w *world) {
+		e := w.endpoint()
+		var events []webhook.NewEvent
+		var want []string
+		for range 1200 {
+			events = append(events, w.event(e))
+			want = slices.Insert(want, 0, events[len(events)-1].Deliveries[0].ID)
+		}
+		for i := 0; i < len(events); i += 100 {
+			var some []webhook.NewEvent
+			for j := i; j < i+100; j++ {
+				some = append(some, events[j*7%len(events)]) // a fixed shuffle: 7 and 1200 have no common factor
+			}
+			w.sendGroups(w.group(some...))
+		}
+		w.Equal(want, w.pages(webhook.DeliveryQuery{TenantID: acme, Limit: 500}))
+	}},
 	{name: "gives at most 500 rows", check: func(w *world) {
 		e := w.endpoint()
 		var c []webhook.Claim

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -22,15 +21,22 @@ const (
 // world is a store under test, with a clock and the little that a dispatcher would do.
 type world struct {
 	*require.Assertions
-	t   *testing.T
+	t   tester
 	ctx context.Context
 	s   webhook.Store
 	ids id.Generator
 	now time.Time
 }
 
-func newWorld(t *testing.T, s webhook.Store) *world {
-	return &world{Assertions: require.New(t), t: t, ctx: t.Context(), s: s, now: start}
+// tester is a *testing.T or a *rapid.T.
+type tester interface {
+	require.TestingT
+	Helper()
+	Skip(args ...any)
+}
+
+func newWorld(ctx context.Context, t tester, s webhook.Store) *world {
+	return &world{Assertions: require.New(t), t: t, ctx: ctx, s: s, now: start}
 }
 
 func (w *world) pass(d time.Duration) { w.now = w.now.Add(d) }
@@ -218,8 +224,8 @@ func (w *world) attempt(c webhook.Claim, code int) *webhook.DeliveryAttempt {
 		a.ErrorCode, a.Error = webhook.CodeConnectionRefused, "connection refused"
 		return a
 	}
-	preview := "thank you"
-	a.StatusCode, a.RespondedAt, a.DeliveredAt = &code, &done, &w.now
+	preview, written := "thank you", w.now
+	a.StatusCode, a.RespondedAt, a.DeliveredAt = &code, &done, &written
 	a.ResponseHeaders, a.ResponseBodyPreview = map[string]string{"Content-Type": "text/plain"}, &preview
 	if code/100 == 2 {
 		a.Status = webhook.AttemptSucceeded
