@@ -7,7 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-		"sync"
+	"sync"
 	"testing"
 	"time"
 
