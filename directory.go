@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -99,11 +100,30 @@ func (r *directory) apply(rows []EndpointRow, generation int64) {
 		fresh = append(fresh, k)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	released := map[string]bool{}
 	for _, k := range fresh {
+		old := r.byID[k.row.ID]
+		released[k.row.ID] = old != nil && !old.row.ReleasedAt.Equal(k.row.ReleasedAt)
 		r.replace(k)
 	}
 	r.generation = max(r.generation, generation)
+	r.mu.Unlock()
+	for _, k := range fresh {
+		r.d.endpointNews(k, released[k.row.ID])
+	}
+}
+
+// endpointNews lets a running queue follow an endpoint's change, whichever process made it.
+func (d *Dispatcher) endpointNews(k *known, released bool) {
+	r := d.current.Load()
+	if r == nil {
+		return
+	}
+	if k.row.State != EndpointEnabled {
+		d.stopEndpoint(k.row.ID)
+		return
+	}
+	r.queue.changed(k, released)
 }
 
 func (r *directory) replace(k *known) {
@@ -211,13 +231,66 @@ func matchesAttributes(want, have map[string]string) bool {
 
 // matchesType reports whether a subscription to these types includes the type.
 func matchesType(types []string, eventType string) bool {
-	if len(types) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(types, func(t string) bool {
+	return len(types) == 0 || slices.ContainsFunc(types, func(t string) bool {
 		prefix, ok := strings.CutSuffix(t, "*")
 		return t == eventType || ok && strings.HasPrefix(eventType, prefix)
 	})
+}
+
+// Explanation says whether an event would go to an endpoint, and if not, why.
+type Explanation struct {
+	EndpointID string
+	Matches    bool
+	State      EndpointState // a paused or disabled endpoint's delivery would be held
+	Reason     string        // "" if it matches
+}
+
+// Explain goes through all endpoints of the event's tenant, in the order of their IDs, and says which
+// the event would go to. It stores nothing.
+func (d *Dispatcher) Explain(ctx context.Context, ev Event) ([]Explanation, error) {
+	if problem := typeProblem(ev.Type); problem != "" {
+		return nil, invalid("Event.Type", "%s", problem)
+	}
+	if err := d.directory.refresh(ctx); err != nil {
+		return nil, err
+	}
+	return d.directory.explain(&ev), nil
+}
+
+func (r *directory) explain(ev *Event) []Explanation {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var all []Explanation
+	for _, k := range r.byID {
+		if k.row.TenantID != ev.TenantID {
+			continue
+		}
+		reason := mismatch(k, ev)
+		all = append(all, Explanation{EndpointID: k.row.ID, Matches: reason == "", State: k.row.State, Reason: reason})
+	}
+	slices.SortFunc(all, func(a, b Explanation) int { return strings.Compare(a.EndpointID, b.EndpointID) })
+	return all
+}
+
+func mismatch(k *known, ev *Event) string {
+	if len(ev.EndpointIDs) > 0 {
+		if slices.Contains(ev.EndpointIDs, k.row.ID) {
+			return ""
+		}
+		return "the event's EndpointIDs do not name it"
+	}
+	if !matchesType(k.endpoint.EventTypes, ev.Type) {
+		return fmt.Sprintf("its EventTypes do not include %q", ev.Type)
+	}
+	for _, key := range slices.Sorted(maps.Keys(k.endpoint.Match)) {
+		want := k.endpoint.Match[key]
+		if got, ok := ev.Attributes[key]; !ok {
+			return fmt.Sprintf("it asks for the attribute %q, which the event does not have", key)
+		} else if got != want {
+			return fmt.Sprintf("it asks for the attribute %q to be %q", key, want)
+		}
+	}
+	return ""
 }
 
 func (r *directory) get(id string) *known {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +70,14 @@ func TestAnEventGoesToEveryMatchingEndpointOfItsTenant(t *testing.T) {
 					got = append(got, ids[d.EndpointID])
 				}
 				require.ElementsMatch(t, strings.Fields(c.want), got)
+
+				explained, err := b.Explain(t.Context(), c.event)
+				require.NoError(t, err)
+				require.Len(t, explained, len(endpoints))
+				for _, e := range explained {
+					require.Equal(t, slices.Contains(got, ids[e.EndpointID]), e.Matches, "%s: %s", ids[e.EndpointID], e.Reason)
+					require.Equal(t, e.Matches, e.Reason == "")
+				}
 			})
 		})
 	}
