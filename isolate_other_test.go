@@ -4,5 +4,4 @@ package webhook
 
 import "errors"
 
-// isolate is possible on Linux only.
-func isolate(string) error { return errors.ErrUnsupported }
+func isolate(string) error { return errors.New("only Linux has networks for single threads") }

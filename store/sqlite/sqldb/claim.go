@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"errors"
+	"math"
 	"net/url"
 	"slices"
 	"sync"
@@ -39,7 +40,7 @@ func (r *ring) set(at position) {
 // Claim implements [webhook.Store]. It looks without the write lock first: most polls find nothing.
 func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webhook.ClaimResult, err error) {
 	run := func(q *session) error {
-		c := &claim{session: q, request: &r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+		c := newClaim(q, &r)
 		if err := c.run(); err != nil {
 			return err
 		}
@@ -52,8 +53,8 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 	}
 	due := false
 	err = s.read(ctx, func(q *session) error {
-		c := &claim{session: q, request: &r, now: r.Now.UnixMicro()}
-		if err := c.collect(); err != nil {
+		c := newClaim(q, &r)
+		if err := c.collect(1); err != nil {
 			return err
 		}
 		if due = len(c.ready) > 0; due {
@@ -88,43 +89,66 @@ type claim struct {
 	ready      []*taking // due endpoints, in the order of their heads from where the last call stopped
 	skipped    []*taking // due ones that are set aside
 	everything bool      // no due endpoint was left out
+	spans      []span    // of the heads that are still to be looked at
+	keys       []int64 // of what was taken
 	taken      []*delivery
 	by         []*taking // whose each of them is
 	result     webhook.ClaimResult
 }
 
+// span is a part of the heads: after one position, and up to another.
+type span struct{ after, to position }
+
 // taking is a due endpoint that gives deliveries.
 type taking struct {
 	position
 	endpointID, url      string
-	tenant               int64
 	ordered              bool
 	firstKey, releasedAt int64
 	allowed              int
-	queue                []*delivery // read and not yet taken
-	last                 position    // of the last one read: nextAt and key
-	empty                bool
-	gave                 int64
+	queue                []position // read and not yet taken: nextAt and key
+	last                 position   // the last one read
+	rest                 int64      // nextAt of the first that was read and is not due
+	empty                bool       // no more are due
+	gave                 bool
+	after                int64 // nextAt of its head after this call; none: nothing is pending
+}
+
+func newClaim(q *session, r *webhook.ClaimRequest) *claim {
+	c := &claim{session: q, request: r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+	start, end := position{nextAt: none}, position{c.now, math.MaxInt64}
+	if r.Limit > 0 {
+		start = q.s.ring.get()
+	}
+	c.spans = []span{{start, end}}
+	if start.nextAt != none {
+		c.spans = append(c.spans, span{position{nextAt: none}, start})
+	}
+	return c
 }
 
 func (c *claim) run() error {
-	if err := c.collect(); err != nil {
-		return err
-	}
 	if c.request.Limit <= 0 {
+		if err := c.collect(lookAhead); err != nil {
+			return err
+		}
 		return c.look()
 	}
-	c.turn()
-	if err := c.take(); err != nil {
-		return err
+	// Heads may be too early, so what they promise may not be there.
+	for !c.everything && len(c.keys) < c.request.Limit {
+		if err := c.collect(c.request.Limit - len(c.keys)); err != nil {
+			return err
+		}
+		if err := c.take(); err != nil {
+			return err
+		}
 	}
+	c.turn()
 	if err := c.lease(); err != nil {
 		return err
 	}
-	for _, t := range c.ready {
-		if err := c.correct(t.endpoint, t.ordered, t.firstKey, c.now); err != nil {
-			return err
-		}
+	if err := c.correctHeads(); err != nil {
+		return err
 	}
 	if err := c.addEvents(); err != nil {
 		return err
@@ -132,25 +156,18 @@ func (c *claim) run() error {
 	return c.conclude()
 }
 
-// collect finds as many due endpoints as could matter: each gives at least one delivery.
-func (c *claim) collect() error {
-	want := c.request.Limit
-	if want <= 0 {
-		want = lookAhead
-	}
-	start := c.s.ring.get()
-	if c.request.Limit <= 0 {
-		start = position{nextAt: none}
-	}
-	if err := c.collectFrom(start, position{nextAt: c.now, endpoint: 1<<63 - 1}, want); err != nil {
-		return err
-	}
-	if len(c.ready) < want && start.nextAt != none {
-		if err := c.collectFrom(position{nextAt: none}, start, want); err != nil {
+// collect finds that many more due endpoints: each gives at least one delivery.
+func (c *claim) collect(want int) error {
+	want += len(c.ready)
+	for len(c.spans) > 0 && len(c.ready) < want {
+		if err := c.collectFrom(&c.spans[0], want); err != nil {
 			return err
 		}
+		if len(c.ready) < want {
+			c.spans = c.spans[1:]
+		}
 	}
-	c.everything = len(c.ready) < want
+	c.everything = len(c.spans) == 0
 	return nil
 }
 
@@ -163,18 +180,20 @@ func (c *claim) turn() {
 	c.s.ring.set(at)
 }
 
-// collectFrom reads due heads after one position and up to another.
-func (c *claim) collectFrom(after, to position, want int) error {
-	if after.nextAt > to.nextAt {
+// collectFrom reads due heads of a span until there are as many as wanted.
+func (c *claim) collectFrom(s *span, want int) error {
+	if s.after.nextAt > s.to.nextAt {
 		return nil
 	}
+	after, to := s.after, s.to
 	return c.query(func(r row) error {
 		t := &taking{
 			position:   position{r.int(0), r.int(1)},
 			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), url: r.str(5), ordered: r.int(6) != 0,
-			releasedAt: r.opt(7), tenant: r.int(8), last: position{nextAt: none},
+			releasedAt: r.opt(7), last: position{nextAt: none},
+			rest: none, after: none,
 		}
-		t.firstKey = r.int(2)
+		t.firstKey, s.after = r.int(2), t.position
 		t.allowed = c.allowance(t.endpointID)
 		if t.allowed > 0 || c.request.Limit <= 0 && !c.aside(t.endpointID) {
 			c.ready = append(c.ready, t)
@@ -185,7 +204,7 @@ func (c *claim) collectFrom(after, to position, want int) error {
 			return errStop
 		}
 		return nil
-	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.url, e.ordered, e.released_at, e.tenant
+	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.url, e.ordered, e.released_at
 		FROM webhook_head h INDEXED BY webhook_head_next CROSS JOIN webhook_endpoint e ON e.num = h.endpoint
 		WHERE h.held = 0 AND (h.next_at, h.endpoint) > (?, ?) AND (h.next_at, h.endpoint) <= (?, ?)
 			AND h.next_at <= ?
@@ -217,14 +236,11 @@ func (c *claim) allowance(endpointID string) int {
 
 // take goes round the ready endpoints, one delivery of each at a time.
 func (c *claim) take() error {
-	share := c.request.Limit
-	if n := len(c.ready); n > 0 {
-		share = (c.request.Limit + n - 1) / n
-	}
+	share := (c.request.Limit + len(c.ready) - 1) / max(1, len(c.ready))
 	for more := true; more; {
 		more = false
 		for _, t := range c.ready {
-			if len(c.taken) >= c.request.Limit {
+			if len(c.keys) >= c.request.Limit {
 				return nil
 			}
 			if t.allowed == 0 {
@@ -236,17 +252,18 @@ func (c *claim) take() error {
 			if len(t.queue) == 0 {
 				continue
 			}
-			c.taken, c.by = append(c.taken, t.queue[0]), append(c.by, t)
+			c.keys, c.by = append(c.keys, t.queue[0].endpoint), append(c.by, t)
 			t.queue = t.queue[1:]
 			t.allowed--
-			t.gave++
+			t.gave = true
 			more = true
 		}
 	}
 	return nil
 }
 
-// fill reads the next n due deliveries of an endpoint once those read before are taken.
+// fill reads the next n due deliveries of an endpoint once those read before are taken, and one more:
+// that tells where the head belongs then.
 func (c *claim) fill(t *taking, n int) error {
 	if len(t.queue) > 0 || t.empty {
 		return nil
@@ -255,25 +272,74 @@ func (c *claim) fill(t *taking, n int) error {
 		t.empty = true
 		d, from, err := c.first(t.endpoint, t.firstKey, c.now)
 		if err == nil && d != nil && from <= c.now {
-			t.queue = []*delivery{d}
+			t.queue = []position{{d.nextAt, d.key}}
 		}
 		return err
 	}
+	read := 0
 	err := c.query(func(r row) error {
-		t.queue = append(t.queue, scanDelivery(r))
+		read++
+		at := position{r.int(0), r.int(1)}
+		if at.nextAt > c.now {
+			t.rest, t.empty = at.nextAt, true
+			return errStop
+		}
+		t.queue, t.last = append(t.queue, at), at
 		return nil
-	}, `SELECT `+deliveryColumns+` FROM webhook_delivery INDEXED BY webhook_delivery_pending
-		WHERE state = 0 AND endpoint = ? AND (next_at, key) > (?, ?) AND next_at <= ?
-		ORDER BY next_at, key LIMIT ?`, t.endpoint, t.last.nextAt, t.last.endpoint, c.now, int64(n))
-	if err != nil {
-		return err
+	}, `SELECT next_at, key FROM webhook_delivery INDEXED BY webhook_delivery_pending
+		WHERE state = 0 AND endpoint = ? AND (next_at, key) > (?, ?) ORDER BY next_at, key LIMIT ?`,
+		t.endpoint, t.last.nextAt, t.last.endpoint, int64(n)+1)
+	t.empty = t.empty || read <= n
+	return err
+}
+
+// correctHeads puts the heads of all endpoints that were looked at where they belong.
+func (c *claim) correctHeads() error {
+	moved := inserter{inserts: moveHeads}
+	for _, t := range c.ready {
+		if t.ordered {
+			if err := c.correct(t.endpoint, true, t.firstKey, c.now); err != nil {
+				return err
+			}
+			at, _, _, err := c.next(t, c.now)
+			if err != nil {
+				return err
+			}
+			t.after = at
+			continue
+		}
+		t.after = t.earliest(c.until)
+		if t.after == none {
+			if err := c.correct(t.endpoint, false, 0, c.now); err != nil {
+				return err
+			}
+		} else if t.after != t.nextAt {
+			moved.add(t.endpoint, t.after, int64(0))
+		}
 	}
-	t.empty = len(t.queue) < n
-	if len(t.queue) > 0 {
-		d := t.queue[len(t.queue)-1]
-		t.last = position{d.nextAt, d.key}
+	_, err := moved.flush(c.session)
+	return err
+}
+
+var moveHeads = newInserts(`INSERT INTO webhook_head (endpoint, next_at, held) VALUES`, `(?, ?, ?)`,
+	`ON CONFLICT (endpoint) DO UPDATE SET next_at = excluded.next_at`)
+
+// earliest returns from when on an endpoint that is not ordered has something to be claimed, as far as
+// fill saw it; none if it saw nothing.
+func (t *taking) earliest(until int64) int64 {
+	at := int64(none)
+	switch {
+	case len(t.queue) > 0:
+		return t.queue[0].nextAt
+	case !t.empty:
+		return t.nextAt // unknown, but never too late
+	case t.rest != none:
+		at = t.rest
 	}
-	return nil
+	if t.gave && (at == none || until < at) {
+		at = until
+	}
+	return at
 }
 
 // lease marks what was taken, plain rows many to a statement.
@@ -281,6 +347,14 @@ func (c *claim) lease() error {
 	owner, err := c.intern(c.request.Owner)
 	if err != nil {
 		return err
+	}
+	found := make(map[int64]*delivery, len(c.keys))
+	if err := c.deliveriesByKey(c.keys, found); err != nil {
+		return err
+	}
+	c.taken = make([]*delivery, len(c.keys))
+	for i, key := range c.keys {
+		c.taken[i] = found[key]
 	}
 	var plain []int64
 	stats := stats{}
@@ -454,14 +528,7 @@ func (c *claim) sooner(nextAt int64) {
 // conclude looks at the heads, which are right by now for all endpoints that were visited.
 func (c *claim) conclude() error {
 	for _, t := range c.ready {
-		if len(t.queue) == 0 && t.empty && !t.ordered {
-			continue // it gave all it had
-		}
-		due, err := c.int(`SELECT count(*) FROM webhook_head WHERE endpoint = ? AND next_at <= ?`, t.endpoint, c.now)
-		if err != nil {
-			return err
-		}
-		if due > 0 {
+		if t.after != none && t.after <= c.now {
 			c.result.Backlog = append(c.result.Backlog, t.endpointID)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
@@ -211,6 +212,7 @@ func (p *group) standing(f *freshEvent) (status webhook.SendStatus, done bool, e
 			return 0, false, err
 		}
 		switch {
+		case !found && head != nil && slices.Contains(head.deliveries, d): // pruned since
 		case !found && p.claimed(d.key):
 			return webhook.SendTaken, true, nil
 		case !found:
@@ -262,8 +264,12 @@ func (p *group) duplicate(f *freshEvent) (status webhook.SendStatus, done bool, 
 	if !p.careful {
 		return 0, false, errAgain // it may be a repetition
 	}
+	left, err := p.existing(head.deliveries)
+	if err != nil {
+		return 0, false, err
+	}
 	return p.answer(f, webhook.Receipt{
-		EventID: id.Join(id.Event, key, head.rest), DeliveryIDs: deliveryIDs(head.deliveries),
+		EventID: id.Join(id.Event, key, head.rest), DeliveryIDs: deliveryIDs(left),
 	}, head.fingerprint)
 }
 

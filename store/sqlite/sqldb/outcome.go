@@ -52,8 +52,8 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 	}
 	live := d.owner != 0 && d.lease == o.Lease
 	rec := record{delivery: d, lease: o.Lease, number: d.attempts + 1, given: o.Attempt}
-	if !live || c.careful {
-		if r, done, err := c.examine(o, &rec, live); done || err != nil {
+	if !live || d.state != pending || c.careful {
+		if r, done, err := c.examine(o, &rec); done || err != nil {
 			return r, err
 		}
 	}
@@ -82,7 +82,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 
 // examine finds out whether an outcome was committed before, or its attempt's ID is taken, or it comes
 // late for a lease that Claim gave up on.
-func (c *commit) examine(o *webhook.Outcome, rec *record, live bool) (r webhook.OutcomeResult, done bool, err error) {
+func (c *commit) examine(o *webhook.Outcome, rec *record) (r webhook.OutcomeResult, done bool, err error) {
 	d := rec.delivery
 	if o.Attempt == nil {
 		again := d.settled == o.Lease && o.Lease != 0
@@ -106,8 +106,8 @@ func (c *commit) examine(o *webhook.Outcome, rec *record, live bool) (r webhook.
 	if err != nil || r.Taken {
 		return r, r.Taken, err
 	}
-	if !live {
-		// The event may have been erased meanwhile; of a live delivery it was not.
+	if d.state != pending {
+		// Its event may have been erased; of a pending delivery it never is.
 		head, err := c.eventHead(d.event)
 		if err != nil {
 			return r, false, err
@@ -157,6 +157,13 @@ func (q *session) lower(d *delivery) error {
 		d.nextAt, d.key, d.endpoint)
 }
 
+// unblock makes Claim look at an ordered endpoint, since the delivery that others wait for may have
+// ended.
+func (q *session) unblock(endpoint, now int64) error {
+	return q.exec(`UPDATE webhook_head SET next_at = ? WHERE endpoint = ? AND first_key IS NOT NULL AND next_at > ?`,
+		now, endpoint, now)
+}
+
 // flushOutcomes writes what was gathered of attempts and deliveries.
 func (c *commit) flushOutcomes() error {
 	all, err := c.attempts.flush(c.session)
@@ -197,6 +204,9 @@ func (c *commit) giveBack(r webhook.Return) error {
 		}
 	}
 	c.stats.move(d.endpoint, before, d.kind())
+	if err := c.unblock(d.endpoint, c.now); err != nil {
+		return err
+	}
 	return c.save(d)
 }
 
@@ -252,6 +262,7 @@ func (d *delivery) summarise(rec *record, code int64) {
 type health struct {
 	webhook.EndpointHealth
 	changed bool
+	ordered bool
 }
 
 func (c *commit) readHealth() error {
@@ -265,9 +276,10 @@ func (c *commit) readHealth() error {
 	}
 	return inKeys(keys, func(marks string, args []any) error {
 		return c.query(func(r row) error {
-			c.health[r.int(0)].EndpointHealth = scanHealth(r, 1)
+			h := c.health[r.int(0)]
+			h.EndpointHealth, h.ordered = scanHealth(r, 2), r.int(1) != 0
 			return nil
-		}, `SELECT num, `+healthColumns+` FROM webhook_endpoint WHERE num IN (`+marks+`)`, args...)
+		}, `SELECT num, ordered, `+healthColumns+` FROM webhook_endpoint WHERE num IN (`+marks+`)`, args...)
 	})
 }
 
@@ -304,7 +316,13 @@ func (c *commit) observe(endpoint int64, a *webhook.DeliveryAttempt, exhausted b
 }
 
 func (c *commit) saveHealth() error {
-	for num, h := range c.health {
+	for _, num := range sortedKeys(c.health) {
+		h := c.health[num]
+		if h.ordered {
+			if err := c.unblock(num, c.now); err != nil {
+				return err
+			}
+		}
 		if !h.changed {
 			continue
 		}
