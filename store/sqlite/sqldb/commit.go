@@ -254,6 +254,9 @@ func (p *group) duplicate(f *freshEvent) (status webhook.SendStatus, done bool, 
 	for i := range p.fresh {
 		other := &p.fresh[i]
 		if other.Event.IdempotencyKey == f.Event.IdempotencyKey && other.tenant == f.tenant {
+			if !p.careful {
+				return 0, false, errAgain // a group before may have taken the key
+			}
 			return p.answer(f, receiptOf(other.NewEvent), other.Fingerprint)
 		}
 	}
