@@ -20,8 +20,11 @@
 //
 // Delivery is at least once. A receiver gets an event again if its answer was lost or this process died
 // before the result was stored. The header webhook-id is the event's ID on every attempt; receivers
-// should remember it. An attempt that was cut off is recorded as interrupted when its lease has run out
-// (the longest timeout and 15 s) and the delivery is claimed again.
+// should remember it. An attempt that was cut off is recorded as interrupted when its delivery is
+// claimed again: within a second or so with sqlite.Open, which sees that the process is dead; else when
+// the lease has run out, after the longest timeout and 15 s.
+//
+// [Dispatcher.SendTx] stores an event in a transaction of yours.
 //
 // Order is not kept, unless [Endpoint] says Ordered: then each delivery waits until the one before is
 // final.

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
@@ -20,7 +21,7 @@ func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	var executed []string
-	for _, pattern := range []string{"*_test.go", "examples/*/*.go"} {
+	for _, pattern := range []string{"*_test.go", "store/sqlite/example_test.go", "examples/*/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {
@@ -64,12 +65,19 @@ func executedParts(t *testing.T, file string, source []byte) []string {
 	require.NoError(t, err)
 	var parts []string
 	for _, d := range parsed.Decls {
-		parts = append(parts, outdented(string(source[d.Pos()-1:d.End()-1])))
-	}
-	for _, text := range parts {
-		if strings.HasPrefix(text, "func Example") {
-			require.Regexp(t, `\n// (Unordered output|Output):`, text, "go test only compiles an example without its output")
+		f, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
 		}
+		start := f.Pos()
+		if f.Doc != nil {
+			start = f.Doc.Pos()
+		}
+		text := string(source[start-1 : f.End()-1])
+		if strings.HasPrefix(f.Name.Name, "Example") {
+			require.Regexp(t, `\n\t// (Unordered output|Output):`, text, "go test only compiles an example without its output")
+		}
+		parts = append(parts, outdented(text))
 	}
 	return parts
 }

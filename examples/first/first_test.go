@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,11 +18,13 @@ func TestFirst(t *testing.T) {
 	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, string(out))
 
-	status, bodies := http.StatusOK, make(chan string, 10)
+	var status atomic.Int32
+	status.Store(http.StatusOK)
+	bodies := make(chan string, 10)
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		bodies <- string(body)
-		w.WriteHeader(status)
+		w.WriteHeader(int(status.Load()))
 	}))
 	defer receiver.Close()
 	run := func() string {
@@ -34,6 +37,6 @@ func TestFirst(t *testing.T) {
 		return string(out)
 	}
 	require.Regexp(t, `^The receiver verifies with whsec_\S+\nwd_\w{26} succeeded after attempt 1 \n$`, run())
-	status = http.StatusInternalServerError
+	status.Store(http.StatusInternalServerError)
 	require.Regexp(t, `wd_\w{26} scheduled after attempt 1 BAD_RESPONSE\n$`, run())
 }
