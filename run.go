@@ -27,6 +27,8 @@ type run struct {
 
 	prune chan struct{} // prune now; holds one
 
+	freedAt time.Time // the loop's: when dead owners were last looked for
+
 	mu    sync.Mutex
 	next  time.Time // when the loop looks by itself; zero: it is about to
 	ended bool      // no further chore may begin
@@ -138,6 +140,12 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		return wait, false
 	}
 	wasQuiet := r.queue.isQuiet()
+	if gap := d.clock.behind(); gap > 0 && !r.follow(gap, wasQuiet) {
+		return 100 * time.Millisecond, false
+	}
+	if err := r.freeLeases(ctx); err != nil {
+		return r.storeFault(ctx, err), false
+	}
 	limit, caps, exclude := r.queue.wants()
 	if limit <= 0 {
 		return d.cfg.PollInterval, false
@@ -152,10 +160,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		err = r.accept(ctx, res)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return 0, false
-		}
-		return d.storeFails(err), false
+		return r.storeFault(ctx, err), false
 	}
 	d.storeWorks()
 	drained := res.NextDue.IsZero() || res.NextDue.After(now)
@@ -171,6 +176,41 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		wait = min(wait, max(0, res.NextDue.Sub(d.now())))
 	}
 	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(exclude) == 0
+}
+
+// storeFault notes a fault, unless it is only that ctx ended, and says how long to wait.
+func (r *run) storeFault(ctx context.Context, err error) time.Duration {
+	if ctx.Err() != nil {
+		return 0
+	}
+	return r.d.storeFails(err)
+}
+
+// follow adopts the wall clock's jump ahead once this process holds nothing: by the new time its leases
+// would look run out. Until then it takes nothing on.
+func (r *run) follow(gap time.Duration, quiet bool) bool {
+	r.queue.hold(!quiet)
+	if !quiet {
+		return false
+	}
+	r.d.log.Warn("webhook: the wall clock jumped ahead, or the machine slept; following it", "by", gap)
+	r.d.clock.adopt(gap)
+	return true
+}
+
+// freeLeases takes over from processes that the store knows to be dead, once in a poll interval.
+func (r *run) freeLeases(ctx context.Context) error {
+	s, ok := r.d.store.(OwnerStore)
+	now := r.d.now()
+	if !ok || now.Before(r.freedAt.Add(r.d.cfg.PollInterval)) {
+		return nil
+	}
+	r.freedAt = now
+	n, err := s.FreeLeases(ctx, now)
+	if n > 0 {
+		r.d.log.Info("webhook: took over the deliveries of a process that died", "deliveries", n)
+	}
+	return err
 }
 
 // accept takes claims into the queue. What cannot be taken is handed back.

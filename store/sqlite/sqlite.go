@@ -54,6 +54,11 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	owners, err := newOwners(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("sqlite: %w", err), st.Close())
+	}
+	st.UseOwners(owners)
 	return st, nil
 }
 

@@ -13,11 +13,11 @@ import (
 )
 
 func TestOpenedStore(t *testing.T)      { storetest.Run(t, opened) }
-// func TestOpenedStoreModel(t *testing.T) { storetest.RunModel(t, opened) }
+func TestOpenedStoreModel(t *testing.T) { storetest.RunModel(t, opened) }
 
 // A user's database whose pool has one connection: the narrowest there is.
 func TestStoreInUsersDatabase(t *testing.T)      { storetest.Run(t, inUsersDatabase) }
-// func TestStoreInUsersDatabaseModel(t *testing.T) { storetest.RunModel(t, inUsersDatabase) }
+func TestStoreInUsersDatabaseModel(t *testing.T) { storetest.RunModel(t, inUsersDatabase) }
 
 func opened(t *testing.T) webhook.Store { return open(t, filepath.Join(t.TempDir(), "webhooks.db")) }
 

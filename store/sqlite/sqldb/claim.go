@@ -3,7 +3,7 @@ package sqldb
 import (
 	"context"
 	"errors"
-	"net/url"
+	"math"
 	"slices"
 	"sync"
 
@@ -39,7 +39,7 @@ func (r *ring) set(at position) {
 // Claim implements [webhook.Store]. It looks without the write lock first: most polls find nothing.
 func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webhook.ClaimResult, err error) {
 	run := func(q *session) error {
-		c := &claim{session: q, request: &r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+		c := newClaim(q, &r)
 		if err := c.run(); err != nil {
 			return err
 		}
@@ -52,8 +52,8 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 	}
 	due := false
 	err = s.read(ctx, func(q *session) error {
-		c := &claim{session: q, request: &r, now: r.Now.UnixMicro()}
-		if err := c.collect(); err != nil {
+		c := newClaim(q, &r)
+		if err := c.collect(1); err != nil {
 			return err
 		}
 		if due = len(c.ready) > 0; due {
@@ -88,43 +88,66 @@ type claim struct {
 	ready      []*taking // due endpoints, in the order of their heads from where the last call stopped
 	skipped    []*taking // due ones that are set aside
 	everything bool      // no due endpoint was left out
+	spans      []span    // of the heads that are still to be looked at
+	keys       []int64   // of what was taken
 	taken      []*delivery
 	by         []*taking // whose each of them is
 	result     webhook.ClaimResult
 }
 
+// span is a part of the heads: after one position, and up to another.
+type span struct{ after, to position }
+
 // taking is a due endpoint that gives deliveries.
 type taking struct {
 	position
 	endpointID, url      string
-	tenant               int64
 	ordered              bool
 	firstKey, releasedAt int64
 	allowed              int
-	queue                []*delivery // read and not yet taken
-	last                 position    // of the last one read: nextAt and key
-	empty                bool
-	gave                 int64
+	queue                []position // read and not yet taken: nextAt and key
+	last                 position   // the last one read
+	rest                 int64      // nextAt of the first that was read and is not due
+	empty                bool       // no more are due
+	gave                 bool
+	after                int64 // nextAt of its head after this call; none: nothing is pending
+}
+
+func newClaim(q *session, r *webhook.ClaimRequest) *claim {
+	c := &claim{session: q, request: r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+	start, end := position{nextAt: none}, position{c.now, math.MaxInt64}
+	if r.Limit > 0 {
+		start = q.s.ring.get()
+	}
+	c.spans = []span{{start, end}}
+	if start.nextAt != none {
+		c.spans = append(c.spans, span{position{nextAt: none}, start})
+	}
+	return c
 }
 
 func (c *claim) run() error {
-	if err := c.collect(); err != nil {
-		return err
-	}
 	if c.request.Limit <= 0 {
+		if err := c.collect(lookAhead); err != nil {
+			return err
+		}
 		return c.look()
 	}
-	c.turn()
-	if err := c.take(); err != nil {
-		return err
+	// Heads may be too early, so what they promise may not be there.
+	for !c.everything && len(c.keys) < c.request.Limit {
+		if err := c.collect(c.request.Limit - len(c.keys)); err != nil {
+			return err
+		}
+		if err := c.take(); err != nil {
+			return err
+		}
 	}
+	c.turn()
 	if err := c.lease(); err != nil {
 		return err
 	}
-	for _, t := range c.ready {
-		if err := c.correct(t.endpoint, t.ordered, t.firstKey, c.now); err != nil {
-			return err
-		}
+	if err := c.correctHeads(); err != nil {
+		return err
 	}
 	if err := c.addEvents(); err != nil {
 		return err
@@ -132,25 +155,18 @@ func (c *claim) run() error {
 	return c.conclude()
 }
 
-// collect finds as many due endpoints as could matter: each gives at least one delivery.
-func (c *claim) collect() error {
-	want := c.request.Limit
-	if want <= 0 {
-		want = lookAhead
-	}
-	start := c.s.ring.get()
-	if c.request.Limit <= 0 {
-		start = position{nextAt: none}
-	}
-	if err := c.collectFrom(start, position{nextAt: c.now, endpoint: 1<<63 - 1}, want); err != nil {
-		return err
-	}
-	if len(c.ready) < want && start.nextAt != none {
-		if err := c.collectFrom(position{nextAt: none}, start, want); err != nil {
+// collect finds that many more due endpoints: each gives at least one delivery.
+func (c *claim) collect(want int) error {
+	want += len(c.ready)
+	for len(c.spans) > 0 && len(c.ready) < want {
+		if err := c.collectFrom(&c.spans[0], want); err != nil {
 			return err
 		}
+		if len(c.ready) < want {
+			c.spans = c.spans[1:]
+		}
 	}
-	c.everything = len(c.ready) < want
+	c.everything = len(c.spans) == 0
 	return nil
 }
 
@@ -163,18 +179,20 @@ func (c *claim) turn() {
 	c.s.ring.set(at)
 }
 
-// collectFrom reads due heads after one position and up to another.
-func (c *claim) collectFrom(after, to position, want int) error {
-	if after.nextAt > to.nextAt {
+// collectFrom reads due heads of a span until there are as many as wanted.
+func (c *claim) collectFrom(s *span, want int) error {
+	if s.after.nextAt > s.to.nextAt {
 		return nil
 	}
+	after, to := s.after, s.to
 	return c.query(func(r row) error {
 		t := &taking{
 			position:   position{r.int(0), r.int(1)},
 			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), url: r.str(5), ordered: r.int(6) != 0,
-			releasedAt: r.opt(7), tenant: r.int(8), last: position{nextAt: none},
+			releasedAt: r.opt(7), last: position{nextAt: none},
+			rest: none, after: none,
 		}
-		t.firstKey = r.int(2)
+		t.firstKey, s.after = r.int(2), t.position
 		t.allowed = c.allowance(t.endpointID)
 		if t.allowed > 0 || c.request.Limit <= 0 && !c.aside(t.endpointID) {
 			c.ready = append(c.ready, t)
@@ -185,7 +203,7 @@ func (c *claim) collectFrom(after, to position, want int) error {
 			return errStop
 		}
 		return nil
-	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.url, e.ordered, e.released_at, e.tenant
+	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.url, e.ordered, e.released_at
 		FROM webhook_head h INDEXED BY webhook_head_next CROSS JOIN webhook_endpoint e ON e.num = h.endpoint
 		WHERE h.held = 0 AND (h.next_at, h.endpoint) > (?, ?) AND (h.next_at, h.endpoint) <= (?, ?)
 			AND h.next_at <= ?
@@ -217,14 +235,11 @@ func (c *claim) allowance(endpointID string) int {
 
 // take goes round the ready endpoints, one delivery of each at a time.
 func (c *claim) take() error {
-	share := c.request.Limit
-	if n := len(c.ready); n > 0 {
-		share = (c.request.Limit + n - 1) / n
-	}
+	share := (c.request.Limit + len(c.ready) - 1) / max(1, len(c.ready))
 	for more := true; more; {
 		more = false
 		for _, t := range c.ready {
-			if len(c.taken) >= c.request.Limit {
+			if len(c.keys) >= c.request.Limit {
 				return nil
 			}
 			if t.allowed == 0 {
@@ -236,17 +251,18 @@ func (c *claim) take() error {
 			if len(t.queue) == 0 {
 				continue
 			}
-			c.taken, c.by = append(c.taken, t.queue[0]), append(c.by, t)
+			c.keys, c.by = append(c.keys, t.queue[0].endpoint), append(c.by, t)
 			t.queue = t.queue[1:]
 			t.allowed--
-			t.gave++
+			t.gave = true
 			more = true
 		}
 	}
 	return nil
 }
 
-// fill reads the next n due deliveries of an endpoint once those read before are taken.
+// fill reads the next n due deliveries of an endpoint once those read before are taken, and one more:
+// that tells where the head belongs then.
 func (c *claim) fill(t *taking, n int) error {
 	if len(t.queue) > 0 || t.empty {
 		return nil
@@ -255,173 +271,74 @@ func (c *claim) fill(t *taking, n int) error {
 		t.empty = true
 		d, from, err := c.first(t.endpoint, t.firstKey, c.now)
 		if err == nil && d != nil && from <= c.now {
-			t.queue = []*delivery{d}
+			t.queue = []position{{d.nextAt, d.key}}
 		}
 		return err
 	}
+	read := 0
 	err := c.query(func(r row) error {
-		t.queue = append(t.queue, scanDelivery(r))
+		read++
+		at := position{r.int(0), r.int(1)}
+		if at.nextAt > c.now {
+			t.rest, t.empty = at.nextAt, true
+			return errStop
+		}
+		t.queue, t.last = append(t.queue, at), at
 		return nil
-	}, `SELECT `+deliveryColumns+` FROM webhook_delivery INDEXED BY webhook_delivery_pending
-		WHERE state = 0 AND endpoint = ? AND (next_at, key) > (?, ?) AND next_at <= ?
-		ORDER BY next_at, key LIMIT ?`, t.endpoint, t.last.nextAt, t.last.endpoint, c.now, int64(n))
-	if err != nil {
-		return err
-	}
-	t.empty = len(t.queue) < n
-	if len(t.queue) > 0 {
-		d := t.queue[len(t.queue)-1]
-		t.last = position{d.nextAt, d.key}
-	}
-	return nil
+	}, `SELECT next_at, key FROM webhook_delivery INDEXED BY webhook_delivery_pending
+		WHERE state = 0 AND endpoint = ? AND (next_at, key) > (?, ?) ORDER BY next_at, key LIMIT ?`,
+		t.endpoint, t.last.nextAt, t.last.endpoint, int64(n)+1)
+	t.empty = t.empty || read <= n
+	return err
 }
 
-// lease marks what was taken, plain rows many to a statement.
-func (c *claim) lease() error {
-	owner, err := c.intern(c.request.Owner)
-	if err != nil {
-		return err
-	}
-	var plain []int64
-	stats := stats{}
-	attempts := inserter{inserts: insertAttempts}
-	for i, d := range c.taken {
-		before := d.kind()
-		trigger := d.trigger
-		if d.owner != 0 {
-			if err := c.interrupt(&attempts, d, c.by[i]); err != nil {
+// correctHeads puts the heads of all endpoints that were looked at where they belong.
+func (c *claim) correctHeads() error {
+	moved := inserter{inserts: moveHeads}
+	for _, t := range c.ready {
+		if t.ordered {
+			if err := c.correct(t.endpoint, true, t.firstKey, c.now); err != nil {
 				return err
 			}
-		}
-		if (d.trigger == triggerInitial || d.trigger == triggerAutomatic) && c.by[i].releasedAt != none &&
-			d.dueAt <= c.by[i].releasedAt {
-			d.trigger = triggerUnpause
-		}
-		isPlain := d.owner == 0 && d.trigger == trigger
-		d.owner, d.leasedAt, d.nextAt, d.updatedAt = owner, c.now, c.until, c.now
-		d.lease++
-		stats.move(d.endpoint, before, d.kind())
-		if isPlain {
-			plain = append(plain, d.key)
-		} else if err := c.save(d); err != nil {
-			return err
-		}
-	}
-	if err := c.leasePlain(plain, owner); err != nil {
-		return err
-	}
-	if all, err := attempts.flush(c.session); err != nil || !all {
-		return errOr(err, func() error { return errTaken })
-	}
-	return stats.flush(c.session)
-}
-
-func (c *claim) leasePlain(keys []int64, owner int64) error {
-	for len(keys) > 0 {
-		n := chunks[0]
-		for _, size := range chunks {
-			if size <= len(keys) {
-				n = size
-				break
+			at, _, _, err := c.next(t, c.now)
+			if err != nil {
+				return err
 			}
+			t.after = at
+			continue
 		}
-		args := []any{c.until, owner, c.now, c.now}
-		for _, k := range keys[:n] {
-			args = append(args, k)
+		t.after = t.earliest(c.until)
+		if t.after == none {
+			if err := c.correct(t.endpoint, false, 0, c.now); err != nil {
+				return err
+			}
+		} else if t.after != t.nextAt {
+			moved.add(t.endpoint, t.after, int64(0))
 		}
-		if err := c.exec(`UPDATE webhook_delivery SET next_at = ?, owner = ?, leased_at = ?, updated_at = ?,
-			lease = lease + 1 WHERE key IN (`+marksFor(n)+`)`, args...); err != nil {
-			return err
-		}
-		keys = keys[n:]
 	}
-	return nil
+	_, err := moved.flush(c.session)
+	return err
 }
 
-// maxUncharged is how many attempts in a row go uncharged; those after are charged, so that a
-// delivery that kills the process ends.
-const maxUncharged = 10
+var moveHeads = newInserts(`INSERT INTO webhook_head (endpoint, next_at, held) VALUES`, `(?, ?, ?)`,
+	`ON CONFLICT (endpoint) DO UPDATE SET next_at = excluded.next_at`)
 
-// interrupt records the attempt of a lease that ran out.
-func (c *claim) interrupt(in *inserter, d *delivery, t *taking) error {
-	if d.uncharged < maxUncharged {
-		d.uncharged++
-	} else {
-		d.failed++
+// earliest returns from when on an endpoint that is not ordered has something to be claimed, as far as
+// fill saw it; none if it saw nothing.
+func (t *taking) earliest(until int64) int64 {
+	at := int64(none)
+	switch {
+	case len(t.queue) > 0:
+		return t.queue[0].nextAt
+	case !t.empty:
+		return t.nextAt // unknown, but never too late
+	case t.rest != none:
+		at = t.rest
 	}
-	bulk, err := c.name(d.bulk)
-	if err != nil {
-		return err
+	if t.gave && (at == none || until < at) {
+		at = until
 	}
-	a := webhook.DeliveryAttempt{
-		ID: c.request.NewAttemptID(), Trigger: member(triggers, d.trigger), BulkRetryID: bulk,
-		Status: webhook.AttemptInterrupted, Method: "POST", URL: withoutUser(t.url),
-		ErrorCode: webhook.CodeInterrupted, Error: webhook.InterruptedError,
-		StartedAt: fromMicro(d.leasedAt), CompletedAt: fromMicro(c.now), DurationMS: (c.now - d.leasedAt) / 1000,
-		CreatedAt: fromMicro(c.now), UpdatedAt: fromMicro(c.now),
-		AttemptNumber: int(d.attempts) + 1, DeliveryID: d.id(), EndpointID: t.endpointID,
-	}
-	rec := &record{delivery: d, lease: d.lease, number: d.attempts + 1, given: &a, lost: true}
-	d.attempts++
-	code, err := c.addAttempt(in, rec, c.now)
-	if err != nil {
-		return err
-	}
-	d.summarise(rec, code)
-	d.trigger, d.bulk = triggerAutomatic, 0
-	c.result.Interrupted = append(c.result.Interrupted, a)
-	return nil
-}
-
-// withoutUser removes user information from a URL.
-func withoutUser(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	if u.User == nil {
-		return raw
-	}
-	u.User = nil
-	return u.String()
-}
-
-// addEvents completes what is returned with the events of the deliveries.
-func (c *claim) addEvents() error {
-	var keys []int64
-	for _, d := range c.taken {
-		keys = append(keys, d.event)
-	}
-	slices.Sort(keys)
-	events, err := c.events(slices.Compact(keys))
-	if err != nil {
-		return err
-	}
-	byDelivery := map[string]*event{}
-	for i, d := range c.taken {
-		e := events[d.event]
-		if e == nil {
-			e = &event{} // a damaged database; the dispatcher finds the payload missing
-		}
-		bulk, err := c.name(d.bulk)
-		if err != nil {
-			return err
-		}
-		byDelivery[d.id()] = e
-		c.result.Claims = append(c.result.Claims, webhook.Claim{
-			DeliveryID: d.id(), EndpointID: c.by[i].endpointID, Event: e.Event,
-			Lease: d.lease, LeaseUntil: fromMicro(c.until), AttemptNumber: int(d.attempts) + 1,
-			Failed: int(d.failed), Uncharged: int(d.uncharged), Deferrals: int(d.deferrals),
-			Trigger: member(triggers, d.trigger), BulkRetryID: bulk,
-			DueAt: fromMicro(d.dueAt), CreatedAt: fromMicro(d.createdAt),
-		})
-	}
-	for i := range c.result.Interrupted {
-		a := &c.result.Interrupted[i]
-		e := byDelivery[a.DeliveryID]
-		a.TenantID, a.EventID, a.EventType = e.TenantID, e.ID, e.Type
-	}
-	return nil
+	return at
 }
 
 // look answers a Claim with Limit 0: heads may be too early, so it asks the deliveries.
@@ -454,14 +371,7 @@ func (c *claim) sooner(nextAt int64) {
 // conclude looks at the heads, which are right by now for all endpoints that were visited.
 func (c *claim) conclude() error {
 	for _, t := range c.ready {
-		if len(t.queue) == 0 && t.empty && !t.ordered {
-			continue // it gave all it had
-		}
-		due, err := c.int(`SELECT count(*) FROM webhook_head WHERE endpoint = ? AND next_at <= ?`, t.endpoint, c.now)
-		if err != nil {
-			return err
-		}
-		if due > 0 {
+		if t.after != none && t.after <= c.now {
 			c.result.Backlog = append(c.result.Backlog, t.endpointID)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
@@ -211,6 +212,7 @@ func (p *group) standing(f *freshEvent) (status webhook.SendStatus, done bool, e
 			return 0, false, err
 		}
 		switch {
+		case !found && head != nil && slices.Contains(head.deliveries, d): // pruned since
 		case !found && p.claimed(d.key):
 			return webhook.SendTaken, true, nil
 		case !found:
@@ -252,6 +254,9 @@ func (p *group) duplicate(f *freshEvent) (status webhook.SendStatus, done bool, 
 	for i := range p.fresh {
 		other := &p.fresh[i]
 		if other.Event.IdempotencyKey == f.Event.IdempotencyKey && other.tenant == f.tenant {
+			if !p.careful {
+				return 0, false, errAgain // a group before may have taken the key
+			}
 			return p.answer(f, receiptOf(other.NewEvent), other.Fingerprint)
 		}
 	}
@@ -262,8 +267,12 @@ func (p *group) duplicate(f *freshEvent) (status webhook.SendStatus, done bool, 
 	if !p.careful {
 		return 0, false, errAgain // it may be a repetition
 	}
+	left, err := p.existing(head.deliveries)
+	if err != nil {
+		return 0, false, err
+	}
 	return p.answer(f, webhook.Receipt{
-		EventID: id.Join(id.Event, key, head.rest), DeliveryIDs: deliveryIDs(head.deliveries),
+		EventID: id.Join(id.Event, key, head.rest), DeliveryIDs: deliveryIDs(left),
 	}, head.fingerprint)
 }
 

@@ -99,6 +99,18 @@ func (q *session) deliveryIdent(key int64) (rest, event int64, found bool, err e
 	return rest, event, found, err
 }
 
+// existing returns those of an event's deliveries that were not pruned.
+func (q *session) existing(ids []ident) ([]ident, error) {
+	has := make(map[int64]bool, len(ids))
+	err := inKeys(keysOf(ids), func(marks string, args []any) error {
+		return q.query(func(r row) error {
+			has[r.int(0)] = true
+			return nil
+		}, `SELECT key FROM webhook_delivery WHERE key IN (`+marks+`)`, args...)
+	})
+	return slices.DeleteFunc(ids, func(d ident) bool { return !has[d.key] }), err
+}
+
 // save writes back what can change.
 func (q *session) save(d *delivery) error {
 	if d.state == succeeded && d.owner == 0 && d.attempts == 1 && d.settled == 0 {

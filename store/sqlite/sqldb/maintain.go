@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// freeStep is how many free pages one Maintain gives back.
+// freeStep is how many free pages one Maintain gives back, and how many stay for what comes next.
 const freeStep = 256
 
 // Maintain moves what was committed from the WAL into the database file, as far as readers allow, and
@@ -28,7 +28,7 @@ func (s *Store) Maintain(ctx context.Context, now time.Time) error {
 		free, err = pragmaInt(q.run, q.c, `PRAGMA freelist_count`)
 		return err
 	})
-	if err != nil || free < 4*freeStep {
+	if err != nil || free <= freeStep {
 		return err
 	}
 	return explain(p.outside(ctx, func(c conn) error {

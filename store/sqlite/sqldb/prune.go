@@ -98,11 +98,12 @@ func (p *pruning) cancelPending(after int64) (next int64, done bool, err error) 
 	if err != nil || !found {
 		return 0, true, err
 	}
+	limit := p.left
 	ended, err := p.endPending(canceled, code, `FROM webhook_delivery INDEXED BY webhook_delivery_pending
 		WHERE state = 0 AND endpoint = ? AND (owner IS NULL OR next_at <= ?)`, next, p.now)
 	p.result.Canceled += ended
 	p.left--
-	if p.left <= 0 {
+	if ended == limit {
 		next = after // there may be more
 	}
 	return next, false, err
@@ -273,16 +274,8 @@ func (q *session) release(key int64) (gone int, err error) {
 	if err != nil || head == nil {
 		return 0, err
 	}
-	left := false
-	err = inKeys(keysOf(head.deliveries), func(marks string, args []any) error {
-		if left {
-			return nil
-		}
-		found, err := q.one(func(row) {}, `SELECT 1 FROM webhook_delivery WHERE key IN (`+marks+`) LIMIT 1`, args...)
-		left = found
-		return err
-	})
-	if err != nil || left {
+	left, err := q.existing(head.deliveries)
+	if err != nil || len(left) > 0 {
 		return 0, err
 	}
 	return 1, q.exec(`DELETE FROM webhook_event WHERE key = ?`, key)

@@ -22,6 +22,7 @@ type Store struct {
 	names    *names
 	eps      *endpoints
 	ring     *ring
+	owners   Owners
 	bound    bool // to a transaction of the user's: nothing read through it may be remembered
 	checkTx  func(context.Context, conn) error
 	checkOne sync.Once
@@ -68,7 +69,7 @@ func Open(connector driver.Connector, db *sql.DB) (*Store, error) {
 }
 
 func newStore(src source) *Store {
-	return &Store{src: src, names: newNames(), eps: newEndpoints(), ring: &ring{}}
+	return &Store{src: src, names: newNames(), eps: newEndpoints(), ring: &ring{}, owners: newNobodyElse()}
 }
 
 // DB returns the database, for transactions of your own beside the store's. A write transaction
@@ -82,7 +83,7 @@ func (s *Store) Close() error {
 	if p, own := s.src.(*pinned); own && p != nil && s.db != nil {
 		err = errors.Join(err, s.db.Close())
 	}
-	return err
+	return errors.Join(err, s.owners.Close())
 }
 
 // source gives connections: for reading in one snapshot, or for one write transaction.

@@ -44,7 +44,7 @@ CREATE TABLE webhook_endpoint (
 -- Look-up by ID, and the list across tenants.
 CREATE UNIQUE INDEX webhook_endpoint_key ON webhook_endpoint (key, rest);
 -- The list and the statistics of a tenant.
-CREATE INDEX webhook_endpoint_tenant ON webhook_endpoint (tenant, key);
+CREATE INDEX webhook_endpoint_tenant ON webhook_endpoint (tenant, key, rest);
 -- SyncEndpoints.
 CREATE INDEX webhook_endpoint_generation ON webhook_endpoint (generation);
 -- What Prune has to cancel.
