@@ -60,8 +60,14 @@ func parse() options {
 	flag.StringVar(&o.Dir, "dir", "", "where to keep the database; default: a temporary directory")
 	flag.Parse()
 	o.Progress = os.Stdout
-	if o.Full && !given("max") {
-		o.MinLife, o.MaxLife = time.Second, 8*time.Second
+	if o.Full {
+		o.Dir = smallDiskDir()
+		if !given("max") {
+			o.MinLife, o.MaxLife = time.Second, 8*time.Second
+		}
+	}
+	if !given("takeover") && o.Procs == 1 && !o.Busy && !o.Full {
+		o.TakeOver = time.Second
 	}
 	return o
 }
