@@ -16,6 +16,10 @@ const insideVariable = "OUTHOOK_TORTURE_INSIDE"
 // ends with its status.
 func insideSmallDisk() error {
 	if dir := os.Getenv(insideVariable); dir != "" {
+		// What is mounted here must not show outside.
+		if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+			return err
+		}
 		return syscall.Mount("torture", dir, "tmpfs", 0, "size="+smallDisk)
 	}
 	cmd, remove, err := smallDiskCommand(os.Args[1:])

@@ -63,7 +63,8 @@ func torture(ctx context.Context, o options) (*figures, error) {
 type round struct {
 	o         options
 	n         int
-	dir, path string
+	dir, path string // of the database
+	records   string // the directory of the ledger
 	receiver  *receiver
 	book      *book
 	endpoints []webhook.Endpoint
@@ -88,9 +89,22 @@ func (r *round) run(ctx context.Context, cycles int) (err error) {
 	}
 	r.book.sum(r.figures)
 	if err := errors.Join(ctx.Err(), r.book.failures()); err != nil {
-		return fmt.Errorf("round %d, seed %d, files in %s:\n%w", r.n, r.o.Seed, r.dir, err)
+		return fmt.Errorf("round %d, seed %d, files in %s:\n%w", r.n, r.o.Seed, r.keep(), err)
 	}
-	return os.RemoveAll(r.dir)
+	return errors.Join(os.RemoveAll(r.dir), os.RemoveAll(r.records))
+}
+
+// keep sees to it that the files outlive this process, and says where they are.
+func (r *round) keep() string {
+	if !r.o.Full {
+		return r.dir
+	}
+	for _, name := range []string{"webhooks.db", "webhooks.db-wal"} {
+		if err := copyFile(filepath.Join(r.records, name), filepath.Join(r.dir, name)); err != nil {
+			fmt.Fprintln(os.Stderr, "torture:", err)
+		}
+	}
+	return r.records
 }
 
 // setUp makes a new database with endpoints, and the receiver they lead to.
@@ -98,12 +112,13 @@ func (r *round) setUp(ctx context.Context) (err error) {
 	if r.dir, err = os.MkdirTemp(r.o.Dir, "torture-"); err != nil {
 		return err
 	}
-	r.path = filepath.Join(r.dir, "webhooks.db")
-	ledger := filepath.Join(r.dir, "ledger")
+	r.path, r.records = filepath.Join(r.dir, "webhooks.db"), r.dir
 	if r.o.Full { // only the database may suffer
-		ledger = filepath.Join(os.TempDir(), filepath.Base(r.dir)+"-ledger")
+		if r.records, err = os.MkdirTemp("", "torture-records-"); err != nil {
+			return err
+		}
 	}
-	if r.receiver, err = newReceiver(ledger, r.o.Seed+uint64(r.n), r.o.Term); err != nil {
+	if r.receiver, err = newReceiver(filepath.Join(r.records, "ledger"), r.o.Seed+uint64(r.n), r.o.Term); err != nil {
 		return err
 	}
 	st, err := sqlite.Open(r.path)
