@@ -16,7 +16,8 @@ type book struct {
 	lived    time.Duration // of processes that ended
 	alive    map[*process]bool
 	orphans  map[string]orphan // by delivery
-	takeOver time.Duration     // longest
+	takeOver time.Duration     // longest, from a start to the first delivery taken over
+	lastOver time.Duration     // longest, to the last one: those wait for slots like all others
 	rescued  int
 
 	freed    time.Time     // the disk has space again; zero: an ack came since
@@ -84,11 +85,7 @@ func (b *book) note(p *process, m message) {
 		b.noteError(m)
 		b.slowestError = max(b.slowestError, took)
 	case saidRescue:
-		if o, ok := b.orphans[m.Key]; ok {
-			delete(b.orphans, m.Key)
-			b.rescued++
-			b.takeOver = max(b.takeOver, b.clock()-o.since)
-		}
+		b.noteRescue(p, m.Key)
 	case saidDown:
 		b.slowestDrain = max(b.slowestDrain, took)
 	}
@@ -104,6 +101,21 @@ func (b *book) noteOrphans(p *process, orphans map[string]int) {
 		if o, ok := b.orphans[id]; !ok || o.attempts != attempts {
 			b.orphans[id] = orphan{attempts: attempts, since: b.lived}
 		}
+	}
+}
+
+func (b *book) noteRescue(p *process, delivery string) {
+	o, ok := b.orphans[delivery]
+	if !ok {
+		return
+	}
+	delete(b.orphans, delivery)
+	b.rescued++
+	after := b.clock() - o.since
+	b.lastOver = max(b.lastOver, after)
+	if !p.rescued {
+		p.rescued = true
+		b.takeOver = max(b.takeOver, after)
 	}
 }
 

@@ -16,7 +16,7 @@ type figures struct {
 	Duplicates, Interrupted, Rescued            int
 	Resent, Refused                             int
 	Errors                                      map[int]int // by SQLite's code
-	TakeOver, Send, Error, Drain, Recovery      time.Duration
+	TakeOver, LastOver, Send, Error, Drain, Recovery      time.Duration
 	Integrity                                   int // checks passed
 	Took                                        time.Duration
 }
@@ -50,6 +50,7 @@ func (b *book) sum(f *figures) {
 		f.Errors[code] += n
 	}
 	f.TakeOver = max(f.TakeOver, b.takeOver)
+	f.LastOver = max(f.LastOver, b.lastOver)
 	f.Send = max(f.Send, b.slowestSend)
 	f.Error = max(f.Error, b.slowestError)
 	f.Drain = max(f.Drain, b.slowestDrain)
@@ -68,7 +69,8 @@ func (f *figures) print(w io.Writer, o options) {
 	line("duplicates", f.Duplicates, fmt.Sprintf("requests after a success; at most %d were in flight", workers*f.Cycles))
 	line("interrupted attempts", f.Interrupted, fmt.Sprintf("%d of deliveries found at a restart", f.Rescued))
 	line("integrity_check ok", f.Integrity, "times")
-	line("slowest take-over", f.TakeOver.Round(time.Millisecond), "of a dead process's delivery, in time that a process lived")
+	line("slowest take-over", f.TakeOver.Round(time.Millisecond), "from a start to the first delivery taken over from the dead")
+	line("of the last delivery", f.LastOver.Round(time.Millisecond), "which waits for a slot like all others")
 	line("slowest Send", f.Send.Round(time.Millisecond), "")
 	if o.Term {
 		line("slowest Run to return", f.Drain.Round(time.Millisecond), fmt.Sprintf("after SIGTERM; DrainTimeout is %s", drainTimeout))

@@ -53,7 +53,7 @@ func parse() options {
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of everything random")
 	flag.DurationVar(&o.MinLife, "min", o.MinLife, "shortest life of a process")
 	flag.DurationVar(&o.MaxLife, "max", o.MaxLife, "longest life of a process")
-	flag.DurationVar(&o.TakeOver, "takeover", o.TakeOver, "fail if a dead process's deliveries are taken over later; 0: only report")
+	flag.DurationVar(&o.TakeOver, "takeover", o.TakeOver, "fail if a restarted process begins later to take over from the dead; 0: only report")
 	flag.BoolVar(&o.Term, "term", false, "SIGTERM instead of SIGKILL")
 	flag.BoolVar(&o.Busy, "busy", false, "another process holds the write lock for random times")
 	flag.BoolVar(&o.Full, "full", false, "the disk fills up at random times")

@@ -19,6 +19,7 @@ type process struct {
 	started time.Time
 	ended   chan struct{} // closed when it has ended and all it said was read
 	up      atomic.Bool
+	rescued bool // it has taken over from a dead one; guarded by the book
 	stderr  tailBuffer
 }
 
