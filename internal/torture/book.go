@@ -24,7 +24,7 @@ type book struct {
 	recovery time.Duration // longest, from freed to the next ack
 
 	// The result, filled in by the comparison.
-	kills, events, deliveries, requests, lost, stuck, duplicates, interrupted, integrity, fullTimes int
+	kills, events, deliveries, requests, lost, stuck, givenUp, duplicates, interrupted, integrity, fullTimes int
 
 	codes        map[int]int // errors by SQLite's code
 	slowestSend  time.Duration
@@ -201,6 +201,12 @@ func (b *book) lose() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lost++
+}
+
+func (b *book) giveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.givenUp++
 }
 
 func (b *book) stick() {

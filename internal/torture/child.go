@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -116,7 +117,7 @@ func deliver(j job) error {
 	c.Dispatcher, err = webhook.New(st, webhook.Config{
 		Workers: workers, AttemptTimeout: attemptTimeout, DrainTimeout: drainTimeout,
 		// As many as the receiver refuses, and no more: a crash that used up a retry would show.
-		Retry:    webhook.Schedule(20*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond),
+		Retry:    webhook.Schedule(slices.Repeat([]time.Duration{20 * time.Millisecond}, refusalsAllowed)...),
 		Observer: c, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {

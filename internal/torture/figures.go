@@ -11,14 +11,14 @@ import (
 
 // figures sum up a whole run.
 type figures struct {
-	Cycles, Acked, Events, Deliveries, Requests int
-	Lost, Stuck                                 int
-	Duplicates, Interrupted, Rescued            int
-	Resent, Refused                             int
-	Errors                                      map[int]int // by SQLite's code
-	TakeOver, LastOver, Send, Error, Drain, Recovery      time.Duration
-	Integrity                                   int // checks passed
-	Took                                        time.Duration
+	Cycles, Acked, Events, Deliveries, Requests      int
+	Lost, Stuck                                      int
+	Duplicates, Interrupted, Rescued                 int
+	Resent, Refused                                  int
+	Errors                                           map[int]int // by SQLite's code
+	TakeOver, LastOver, Send, Error, Drain, Recovery time.Duration
+	Integrity                                        int // checks passed
+	Took                                             time.Duration
 }
 
 // sum adds a round to the figures.
@@ -31,6 +31,7 @@ func (b *book) sum(f *figures) {
 	f.Requests += b.requests
 	f.Lost += b.lost
 	f.Stuck += b.stuck
+	f.GivenUp += b.givenUp
 	f.Duplicates += b.duplicates
 	f.Interrupted += b.interrupted
 	f.Rescued += b.rescued
@@ -66,6 +67,7 @@ func (f *figures) print(w io.Writer, o options) {
 	line("requests", f.Requests, "")
 	line("lost", f.Lost, "acknowledged and not in the database, or without a delivery")
 	line("stuck", f.Stuck, "without a final state")
+	line("given up", f.GivenUp, "interrupted more than ten times in a row, which is charged")
 	line("duplicates", f.Duplicates, fmt.Sprintf("requests after a success; at most %d were in flight", workers*f.Cycles))
 	line("interrupted attempts", f.Interrupted, fmt.Sprintf("%d of deliveries found at a restart", f.Rescued))
 	line("integrity_check ok", f.Integrity, "times")

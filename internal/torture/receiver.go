@@ -104,14 +104,17 @@ type behaviour struct {
 	hangs    bool // delay is longer than a process drains
 }
 
+// refusalsAllowed is how often a delivery may be refused and still be tried again.
+const refusalsAllowed = 3
+
 func (r *receiver) behaviour(eventID string, path int) behaviour {
 	h := hashOf(fmt.Sprintf("%d %s %d", r.seed, eventID, path))
 	b := behaviour{delay: time.Duration(h%8) * time.Millisecond}
 	switch pick := h / 8 % 100; {
 	case pick < 8:
-		b.refusals = int(1 + pick%3)
+		b.refusals = int(1 + pick%refusalsAllowed)
 	case pick < 13:
-		b.delay = time.Duration(100+h/800%200) * time.Millisecond
+		b.delay = time.Duration(20+h/800%100) * time.Millisecond
 	case pick == 13 && r.hangs:
 		b.delay, b.hangs = drainTimeout+time.Second, true
 	}

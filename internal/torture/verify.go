@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -182,10 +183,13 @@ func (c *comparison) checkDelivery(id string) {
 	d := c.deliveries[id]
 	at := way{d.EventID, c.pathOf(d)}
 	b := c.r.receiver.behaviour(at.eventID, at.path)
-	if !d.State.Final() {
+	switch {
+	case !d.State.Final():
 		c.r.book.stick()
 		c.failf("STUCK: delivery %s is %s", id, d.State)
-	} else if d.State != webhook.StateSucceeded {
+	case d.State == webhook.StateExhausted && c.crashed(id) >= freeCrashes+refusalsAllowed:
+		c.r.book.giveUp()
+	case d.State != webhook.StateSucceeded:
 		c.failf("delivery %s is %s (%s), though its receiver refused it only %d times", id, d.State, d.FailureCode, b.refusals)
 	}
 	answered, interrupted := 0, 0
@@ -213,6 +217,23 @@ func (c *comparison) checkDelivery(id string) {
 	if c.r.o.Term && interrupted > 0 && !b.hangs {
 		c.failf("an attempt of delivery %s was interrupted, though there was time to drain", id)
 	}
+}
+
+// A crash is not charged to a delivery, but from the eleventh in a row on it is: the delivery may be
+// what kills the process. Here it is not, but that cannot be known.
+const freeCrashes = 10
+
+// crashed is how many of a delivery's last attempts in a row were interrupted.
+func (c *comparison) crashed(id string) (n int) {
+	attempts := slices.Clone(c.attempts[id])
+	slices.SortFunc(attempts, func(a, b webhook.DeliveryAttempt) int { return b.AttemptNumber - a.AttemptNumber })
+	for _, a := range attempts {
+		if a.Status != webhook.AttemptInterrupted {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 func (c *comparison) pathOf(d webhook.DeliveryListItem) int {
