@@ -12,7 +12,7 @@ import (
 // figures sum up a whole run.
 type figures struct {
 	Cycles, Acked, Events, Deliveries, Requests      int
-	Lost, Stuck                                      int
+	Lost, Stuck, GivenUp                             int
 	Duplicates, Interrupted, Rescued                 int
 	Resent, Refused                                  int
 	Errors                                           map[int]int // by SQLite's code
