@@ -62,7 +62,8 @@ func certificateCode(err error) ErrorCode {
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var bad x509.CertificateInvalidError
-	var weak x509.InsecureAlgorithmError
+	var noRoots x509.SystemRootsError
+	var verification *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &unknown):
 		return unknownAuthorityCode(err, unknown.Cert)
@@ -70,7 +71,9 @@ func certificateCode(err error) ErrorCode {
 		return CodeCertAltnameInvalid
 	case errors.As(err, &bad) && bad.Reason == x509.Expired:
 		return CodeSSLCertExpired
-	case errors.As(err, &bad), errors.As(err, &weak):
+	case errors.As(err, &noRoots):
+		return CodeSSLErrorCAUnknown
+	case errors.As(err, &bad), errors.As(err, &verification), errors.As(err, new(x509.InsecureAlgorithmError)):
 		return CodeTLSCertInvalid
 	}
 	return ""
@@ -108,14 +111,16 @@ func errnoCode(err error) ErrorCode {
 	if !errors.As(err, &errno) {
 		return ""
 	}
+	// The numbers are Winsock's, to which the names of package syscall do not compare; elsewhere no
+	// error has them.
 	switch errno {
-	case syscall.ECONNREFUSED:
+	case syscall.ECONNREFUSED, 10061:
 		return CodeConnectionRefused
-	case syscall.ECONNRESET, syscall.ECONNABORTED:
+	case syscall.ECONNRESET, syscall.ECONNABORTED, 10054, 10053:
 		return CodeConnectionReset
-	case syscall.ENETUNREACH:
+	case syscall.ENETUNREACH, 10051:
 		return CodeNetworkUnreachable
-	case syscall.EHOSTUNREACH:
+	case syscall.EHOSTUNREACH, 10065:
 		return CodeHostUnreachable
 	}
 	return ""

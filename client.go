@@ -190,7 +190,10 @@ func (p *plan) repeatable() bool {
 // request returns the request for one connection.
 func (p *plan) request() (*http.Request, error) {
 	r := *p.r
-	r.GetBody = nil
+	r.GetBody = nil // so that net/http could not re-send even if it wanted to
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
 	if p.sent && r.Body != nil && r.Body != http.NoBody {
 		if p.x.body != nil {
 			r.Body = io.NopCloser(bytes.NewReader(p.x.body))
@@ -211,6 +214,7 @@ func (p *plan) request() (*http.Request, error) {
 func (c *Client) roundTrip(conn *pooledConn, p *plan, reused bool) (*http.Response, error) {
 	r, err := p.request()
 	if err != nil {
+		conn.Release()
 		c.pool.put(conn)
 		return nil, err
 	}

@@ -129,6 +129,55 @@ func TestStaleConnectionsAreSentAgainOnce(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatBreaksOffIsNotSentAgain(t *testing.T) {
+	lab := hostile.New(t)
+	server := lab.StartNamed("stale-mid-answer")
+	s := newTestSender(labClient(t, lab))
+	require.Equal(t, AttemptSucceeded, try(s, Endpoint{URL: server.URL}).Status)
+	a := try(s, Endpoint{URL: server.URL})
+	require.Equal(t, CodeSocketClosed, a.ErrorCode, a.Error)
+	require.Zero(t, a.Resends)
+	require.Equal(t, 2, server.Requests())
+}
+
+// What else is requested with an attempt's context, as by a client of the user's that fetches a token
+// on the way, does not get the endpoint's exceptions.
+func TestExceptionsAreForTheEndpointsHostOnly(t *testing.T) {
+	endpoint, other := httptest.NewServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
+	defer endpoint.Close()
+	defer other.Close()
+	inner, err := NewClient(ClientConfig{})
+	require.NoError(t, err)
+	defer inner.CloseIdleConnections()
+	var onTheWay error
+	s := newTestSender(clientFunc(func(r *http.Request) (*http.Response, error) {
+		token, err := http.NewRequestWithContext(r.Context(), "GET", other.URL, nil)
+		require.NoError(t, err)
+		_, onTheWay = inner.Do(token)
+		return inner.Do(r)
+	}))
+	a := try(s, Endpoint{URL: endpoint.URL, AllowPrivate: Loopback})
+	require.Equal(t, 404, orZero(a.StatusCode), a.Error)
+	require.ErrorIs(t, onTheWay, ErrBlockedAddress)
+}
+
+func TestHTTP2PeersCannotPushMuch(t *testing.T) {
+	lab := hostile.New(t)
+	server := lab.StartNamed("h2")
+	require.Equal(t, AttemptSucceeded, try(newTestSender(labClient(t, lab)), Endpoint{URL: server.URL}).Status)
+	stream, conn := server.Windows()
+	require.LessOrEqual(t, stream, int64(64<<10))
+	require.LessOrEqual(t, conn, int64(1<<20))
+	require.Positive(t, stream)
+}
+
+func TestATrailingDotIsNoOtherHost(t *testing.T) {
+	lab := hostile.New(t)
+	u := mustParse(t, lab.StartNamed("tls").URL)
+	a := try(newTestSender(labClient(t, lab)), Endpoint{URL: "https://TLS.test.:" + u.Port()})
+	require.Equal(t, AttemptSucceeded, a.Status, a.Error)
+}
+
 func TestAStaleConnectionIsNoReasonForAThirdRequest(t *testing.T) {
 	// The first connection answers once; after that every request finds its connection closed.
 	var mu sync.Mutex
@@ -200,177 +249,6 @@ func TestDoAloneResendsWhatItCanRewind(t *testing.T) {
 	require.NoError(t, post(strings.NewReader("b")), "a rewindable body")
 	require.Error(t, post(io.MultiReader(strings.NewReader("c"))), "a body that cannot be had again")
 	require.Equal(t, 4, server.Requests())
-}
-
-func TestConnectionsAreKeptAndAge(t *testing.T) {
-	var conns connCounter
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
-	server.Config.ConnState = conns.count
-	server.Start()
-	defer server.Close()
-
-	kept := newTestSender(newTestClient(t, ClientConfig{}))
-	for range 5 {
-		require.Equal(t, AttemptSucceeded, try(kept, Endpoint{URL: server.URL}).Status)
-	}
-	require.Equal(t, 1, conns.opened())
-
-	aging := newTestSender(newTestClient(t, ClientConfig{MaxConnAge: time.Nanosecond}))
-	for range 3 {
-		require.Equal(t, AttemptSucceeded, try(aging, Endpoint{URL: server.URL}).Status)
-	}
-	require.Equal(t, 4, conns.opened())
-
-	none := newTestSender(newTestClient(t, ClientConfig{MaxIdlePerHost: -1}))
-	for range 3 {
-		require.Equal(t, AttemptSucceeded, try(none, Endpoint{URL: server.URL}).Status)
-	}
-	require.Equal(t, 7, conns.opened())
-}
-
-// An idle connection is closed when its time is up, also if nobody asks for it.
-func TestIdleConnectionsAreSwept(t *testing.T) {
-	closed := make(chan struct{})
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			close(closed)
-		}
-	}
-	server.Start()
-	defer server.Close()
-	s := newTestSender(newTestClient(t, ClientConfig{MaxConnAge: 50 * time.Millisecond}))
-	require.Equal(t, 404, *try(s, Endpoint{URL: server.URL}).StatusCode)
-	select {
-	case <-closed:
-	case <-time.After(5 * time.Second):
-		t.Fatal("the connection is still open")
-	}
-}
-
-func TestHTTP2IsShared(t *testing.T) {
-	var conns connCounter
-	release, arrived := make(chan struct{}), make(chan struct{}, 10)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/wait" {
-			arrived <- struct{}{}
-			<-release
-		}
-		_, _ = io.WriteString(w, r.Proto)
-	}))
-	server.EnableHTTP2 = true
-	server.Config.ConnState = conns.count
-	server.StartTLS()
-	defer server.Close()
-	roots := x509.NewCertPool()
-	roots.AddCert(server.Certificate())
-	client := newTestClient(t, ClientConfig{RootCAs: roots})
-	s := newTestSender(client)
-	a := try(s, Endpoint{URL: server.URL})
-	require.Equal(t, "HTTP/2.0", *a.ResponseBodyPreview, a.Error)
-	require.Positive(t, a.Timings.TLSMS)
-
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			if a := try(s, Endpoint{URL: server.URL + "/wait"}); a.Status != AttemptSucceeded {
-				t.Error(a.Error)
-			}
-		})
-	}
-	for range 10 {
-		<-arrived
-	}
-	require.Equal(t, 1, conns.opened())
-	// What is closed while it serves goes on until its last request ends.
-	client.CloseIdleConnections()
-	close(release)
-	wg.Wait()
-	require.Equal(t, AttemptSucceeded, try(s, Endpoint{URL: server.URL}).Status)
-	require.Equal(t, 2, conns.opened())
-}
-
-type connCounter struct {
-	mu sync.Mutex
-	n  int
-}
-
-func (c *connCounter) count(_ net.Conn, state http.ConnState) {
-	if state == http.StateNew {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.n++
-	}
-}
-
-func (c *connCounter) opened() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.n
-}
-
-func TestNoProxyFromTheEnvironment(t *testing.T) {
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"} {
-		t.Setenv(name, "http://127.0.0.1:1")
-	}
-	lab := hostile.New(t)
-	u, err := url.Parse(lab.StartNamed("status-200").URL)
-	require.NoError(t, err)
-	// A name, since net/http never asks a proxy for loopback addresses.
-	a := try(newTestSender(labClient(t, lab)), Endpoint{URL: "http://any.test:" + u.Port()})
-	require.Equal(t, AttemptSucceeded, a.Status, a.Error)
-}
-
-func TestProxyCarriesBothSchemesAndResolves(t *testing.T) {
-	lab := hostile.New(t)
-	for _, scheme := range []string{"http", "socks5", "socks5h"} {
-		proxy := lab.StartProxy(scheme, hostile.ProxyWorks, nil)
-		s := newTestSender(labClient(t, lab, func(cfg *ClientConfig) {
-			cfg.Proxy = proxy.URL(scheme)
-			cfg.AllowPrivate = []netip.Prefix{} // the proxy's own address is not the guard's business
-		}))
-		for _, mode := range []string{"status-200", "tls"} {
-			u, err := url.Parse(lab.StartNamed(mode).URL)
-			require.NoError(t, err)
-			u.Host = net.JoinHostPort("tls.test", u.Port())
-			a := try(s, Endpoint{URL: u.String()})
-			require.Equal(t, AttemptSucceeded, a.Status, "%s over %s: %s", mode, scheme, a.Error)
-			require.Equal(t, u.Host, <-proxy.Targets)
-			require.Equal(t, proxy.Addr(), a.RemoteAddr)
-		}
-		a := try(s, Endpoint{URL: "http://127.0.0.1:80"})
-		require.Equal(t, CodeBlockedAddress, a.ErrorCode, "a literal is judged without DNS")
-		a = try(s, Endpoint{URL: "http://localhost:80"})
-		require.Equal(t, CodeBlockedAddress, a.ErrorCode)
-	}
-}
-
-func TestTLSProxy(t *testing.T) {
-	lab := hostile.New(t)
-	u, err := url.Parse(lab.StartNamed("status-200").URL)
-	require.NoError(t, err)
-	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		up, err := net.Dial("tcp", u.Host)
-		if err != nil {
-			return
-		}
-		down, _, _ := http.NewResponseController(w).Hijack()
-		_, _ = io.WriteString(down, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(up, down); up.Close() }()
-		_, _ = io.Copy(down, up)
-		down.Close()
-	}))
-	proxy.StartTLS()
-	defer proxy.Close()
-	roots := lab.Roots.Clone()
-	roots.AddCert(proxy.Certificate())
-	client := newTestClient(t, ClientConfig{RootCAs: roots, Proxy: mustParse(t, proxy.URL)})
-	a := try(newTestSender(client), Endpoint{URL: "http://tls.test"})
-	require.Equal(t, AttemptSucceeded, a.Status, a.Error)
-
-	distrusting := newTestClient(t, ClientConfig{RootCAs: lab.Roots, Proxy: mustParse(t, proxy.URL)})
-	a = try(newTestSender(distrusting), Endpoint{URL: "http://tls.test"})
-	require.Equal(t, CodeProxyError, a.ErrorCode, a.Error)
 }
 
 func mustParse(t *testing.T, raw string) *url.URL {
@@ -467,79 +345,6 @@ func TestIPv6(t *testing.T) {
 	require.Equal(t, listener.Addr().String(), a.RemoteAddr)
 	a = try(newTestSender(newTestClient(t, ClientConfig{AllowPrivate: Loopback[:1]})), Endpoint{URL: server.URL})
 	require.Equal(t, CodeBlockedAddress, a.ErrorCode)
-}
-
-func TestKeptConnectionsAreBounded(t *testing.T) {
-	lab := hostile.New(t)
-	var live liveConns
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		live.arrive()
-	}))
-	server.Config.ConnState = live.count
-	server.Start()
-	defer server.Close()
-	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
-	require.NoError(t, err)
-	client := labClient(t, lab, func(cfg *ClientConfig) { cfg.MaxIdlePerHost = 2 })
-	client.pool.total = 5
-	s := newTestSender(client)
-
-	live.gather(6)
-	var wg sync.WaitGroup
-	for range 6 {
-		wg.Go(func() { try(s, Endpoint{URL: server.URL}) })
-	}
-	wg.Wait()
-	require.Eventually(t, func() bool { return live.open() == 2 }, 5*time.Second, time.Millisecond)
-
-	live.gather(1)
-	for _, host := range []string{"a", "b", "c", "d", "e", "f"} {
-		try(s, Endpoint{URL: "http://" + host + ".test:" + port})
-	}
-	require.Eventually(t, func() bool { return live.open() == 5 }, 5*time.Second, time.Millisecond)
-	client.CloseIdleConnections()
-	require.Eventually(t, func() bool { return live.open() == 0 }, 5*time.Second, time.Millisecond)
-}
-
-// liveConns counts open connections, and holds requests until so many have come.
-type liveConns struct {
-	mu      sync.Mutex
-	n       int
-	missing int
-	all     chan struct{} // closed when nobody is missing
-}
-
-func (l *liveConns) gather(n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.missing, l.all = n, make(chan struct{})
-}
-
-func (l *liveConns) arrive() {
-	l.mu.Lock()
-	all := l.all
-	if l.missing--; l.missing == 0 {
-		close(all)
-	}
-	l.mu.Unlock()
-	<-all
-}
-
-func (l *liveConns) count(_ net.Conn, state http.ConnState) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch state {
-	case http.StateNew:
-		l.n++
-	case http.StateClosed:
-		l.n--
-	}
-}
-
-func (l *liveConns) open() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.n
 }
 
 // Whatever receivers send, an attempt holds on to little of it.

@@ -9,9 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -277,18 +275,4 @@ func withoutNetwork(t *testing.T, errno syscall.Errno, setup string) DeliveryAtt
 		result <- newTestSender(client).attempt(context.Background(), testClaim(), newTarget(Endpoint{URL: "http://203.0.113.9/"}))
 	}()
 	return <-result
-}
-
-// isolate moves this thread into a network of its own, and runs a command in it.
-func isolate(setup string) error {
-	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil || setup == "" {
-		return err
-	}
-	for _, command := range []string{"ip link set lo up", setup} {
-		words := strings.Fields(command)
-		if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-	}
-	return nil
 }

@@ -188,6 +188,8 @@ func (d *Dispatcher) recorded(c *commit, res OutcomeResult) {
 	o := &c.result.outcome
 	if res.Applied && o.State == StateScheduled {
 		c.run.dueAt(o.NextAt)
+	} else if c.result.endpoint.endpoint.Ordered {
+		c.run.poke() // the next in order waited for this
 	}
 	d.reportResult(c.result, res)
 	endpointID := c.result.claim.EndpointID

@@ -49,7 +49,7 @@ func (c *Client) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 		return nil, err
 	}
 	d := ctx.Value(diallingKey{}).(*dialling)
-	return tls.Client(conn, c.tlsConfig(strings.TrimSuffix(host, "."), d.rules, "h2", "http/1.1")), nil
+	return tls.Client(conn, c.tlsConfig(host, d.rules, "h2", "http/1.1")), nil
 }
 
 func (c *Client) dialTarget(ctx context.Context, network, addr string, rules *connRules) (net.Conn, error) {

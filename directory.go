@@ -44,19 +44,22 @@ type set map[string]*known
 
 const syncPage = 1000
 
-// refresh reads what changed since the last one. A failure leaves the directory as it was.
-func (r *directory) refresh(ctx context.Context) error {
+// refresh reads what changed since the last one, from the store or a transaction in it. A failure leaves
+// the directory as it was.
+func (r *directory) refresh(ctx context.Context, store EndpointStore) error {
 	r.syncing.Lock()
 	defer r.syncing.Unlock()
-	return r.refreshFrom(ctx, r.d.store)
-}
-
-func (r *directory) refreshFrom(ctx context.Context, store EndpointStore) error {
 	after := r.current()
 	for {
 		rows, generation, err := store.SyncEndpoints(ctx, after, syncPage)
 		if err != nil {
 			return err
+		}
+		if generation < after {
+			// The store was set back: a backup was restored, or a transaction rolled back.
+			r.forget()
+			after = -1
+			continue
 		}
 		if len(rows) == syncPage {
 			generation = rows[len(rows)-1].Generation
@@ -69,12 +72,20 @@ func (r *directory) refreshFrom(ctx context.Context, store EndpointStore) error 
 	}
 }
 
+func (r *directory) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.generation = -1
+	clear(r.byID)
+	clear(r.tenants)
+}
+
 // catchUp refreshes if the store is at another generation than this.
 func (r *directory) catchUp(ctx context.Context, generation int64) error {
 	if generation == r.current() {
 		return nil
 	}
-	return r.refresh(ctx)
+	return r.refresh(ctx, r.d.store)
 }
 
 func (r *directory) current() int64 {
@@ -251,7 +262,7 @@ func (d *Dispatcher) Explain(ctx context.Context, ev Event) ([]Explanation, erro
 	if problem := typeProblem(ev.Type); problem != "" {
 		return nil, invalid("Event.Type", "%s", problem)
 	}
-	if err := d.directory.refresh(ctx); err != nil {
+	if err := d.directory.refresh(ctx, d.store); err != nil {
 		return nil, err
 	}
 	return d.directory.explain(&ev), nil
@@ -304,7 +315,7 @@ func (r *directory) find(ctx context.Context, id string) (*known, error) {
 	if k := r.get(id); k != nil {
 		return k, nil
 	}
-	if err := r.refresh(ctx); err != nil {
+	if err := r.refresh(ctx, r.d.store); err != nil {
 		return nil, err
 	}
 	return r.get(id), nil

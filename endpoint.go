@@ -191,7 +191,7 @@ func (d *Dispatcher) updateEndpoint(ctx context.Context, endpointID string, chan
 
 // endpointChanged takes over a change at once. If that fails, the next event or claim will notice.
 func (d *Dispatcher) endpointChanged(ctx context.Context) {
-	_ = d.directory.refresh(ctx)
+	_ = d.directory.refresh(ctx, d.store)
 	d.Wake()
 }
 

@@ -106,12 +106,20 @@ func (d *Dispatcher) send(ctx context.Context, field string, events []Event) ([]
 		fresh[i].CreatedAt = now
 	}
 	if d.directory.current() < 0 {
-		if err := d.directory.refresh(ctx); err != nil {
+		if err := d.directory.refresh(ctx, d.store); err != nil {
 			return nil, err
 		}
 	}
-	for {
-		result, err := d.sendOnce(ctx, fresh)
+	return d.untilStored(ctx, d.store, func() (SendResult, error) { return d.sendOnce(ctx, fresh) })
+}
+
+// maxSendTries bounds how often a Send is matched anew because endpoints keep changing.
+const maxSendTries = 100
+
+// untilStored repeats a send whose fan-out was overtaken by a change of endpoints.
+func (d *Dispatcher) untilStored(ctx context.Context, store EndpointStore, once func() (SendResult, error)) ([]Receipt, error) {
+	for range maxSendTries {
+		result, err := once()
 		if err != nil {
 			return nil, err
 		}
@@ -122,12 +130,51 @@ func (d *Dispatcher) send(ctx context.Context, field string, events []Event) ([]
 			return nil, fmt.Errorf("%w: event %d has an IdempotencyKey that stands for another type or payload",
 				ErrConflict, result.ConflictAt)
 		case SendStale:
-			if err := d.directory.refresh(ctx); err != nil {
+			if err := d.directory.refresh(ctx, store); err != nil {
 				return nil, err
 			}
 		case SendTaken, SendGone: // other IDs are drawn
 		}
 	}
+	return nil, fmt.Errorf("%w: endpoints changed %d times while the event was being stored; send it again", ErrConflict, maxSendTries)
+}
+
+// SendTx stores an event in a transaction of yours, made with your store's WithTx: it is sent if you
+// commit and never was if you roll back. Call Wake after the commit, or the next poll finds it. The
+// error is Send's, and then you should roll back.
+//
+//	receipt, err := d.SendTx(ctx, st.WithTx(tx), event)
+func (d *Dispatcher) SendTx(ctx context.Context, tx Tx, ev Event) (Receipt, error) {
+	if tx == nil || tx.Bound() != d.store {
+		return Receipt{}, invalid("tx", "is not of the dispatcher's store; make it with that store's WithTx")
+	}
+	now := d.now()
+	if err := d.validateEvent("Event", &ev, now); err != nil {
+		return Receipt{}, err
+	}
+	ev = ev.own()
+	ev.CreatedAt = now
+	// Everything goes through the transaction: its connection may be the only one there is.
+	if d.directory.current() < 0 {
+		if err := d.directory.refresh(ctx, tx); err != nil {
+			return Receipt{}, err
+		}
+	}
+	receipts, err := d.untilStored(ctx, tx, func() (SendResult, error) {
+		c, err := d.prepare(ctx, tx, []Event{ev})
+		if err != nil {
+			return SendResult{}, err
+		}
+		res, err := tx.Commit(ctx, Batch{Now: now, Sends: []SendGroup{*c.group}})
+		if err != nil {
+			return SendResult{}, err
+		}
+		return res.Sends[0], nil
+	})
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
 }
 
 // own returns the event with slices and maps that the caller cannot change any more.
@@ -152,26 +199,11 @@ func wholeMicros(t time.Time) time.Time {
 
 // sendOnce matches the events against the endpoints known and tries to store them.
 func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, error) {
-	c := &commit{group: &SendGroup{Events: make([]NewEvent, len(events))}}
-	r := d.current.Load()
-	deliveries := 0
-	for i, e := range events {
-		e.ID = d.newID(id.Event)
-		matched, generation, err := d.directory.match(&e)
-		if err == nil && (i == 0 || c.group.Generation == generation) {
-			c.group.Generation = generation
-		} else if err == nil {
-			return SendResult{Status: SendStale}, nil
-		} else {
-			return SendResult{}, d.recheck(ctx, &e, err)
-		}
-		if deliveries += len(matched); len(events) > 1 && deliveries > maxBatchDeliveries {
-			return SendResult{}, invalid("events", "make more than %d deliveries; send fewer at once", maxBatchDeliveries)
-		}
-		c.group.Events[i] = NewEvent{Event: e, Fingerprint: e.fingerprint(), Deliveries: d.fanOut(&e, matched)}
-		c.matched = append(c.matched, matched)
+	c, err := d.prepare(ctx, d.store, events)
+	if err != nil {
+		return SendResult{}, err
 	}
-	if r != nil {
+	if r := d.current.Load(); r != nil {
 		d.handOver(r, c)
 	}
 	return d.commitGroup(ctx, c)
@@ -189,15 +221,38 @@ func (d *Dispatcher) commitGroup(ctx context.Context, c *commit) (SendResult, er
 	}
 }
 
-// recheck gives an event another chance whose endpoints are not known here, but may be new.
-func (d *Dispatcher) recheck(ctx context.Context, e *Event, unknown error) error {
-	if err := d.directory.refresh(ctx); err != nil {
-		return err
+// prepare gives the events IDs and deliveries to the endpoints that match. If endpoints change
+// meanwhile, the older generation is taken, and the store will call the group stale.
+func (d *Dispatcher) prepare(ctx context.Context, store EndpointStore, events []Event) (*commit, error) {
+	c := &commit{group: &SendGroup{Events: make([]NewEvent, len(events))}, matched: make([][]*known, len(events))}
+	deliveries := 0
+	for i, e := range events {
+		matched, generation, err := d.directory.match(&e)
+		if err != nil {
+			matched, generation, err = d.rematch(ctx, store, &e)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 || generation < c.group.Generation {
+			c.group.Generation = generation
+		}
+		if deliveries += len(matched); len(events) > 1 && deliveries > maxBatchDeliveries {
+			return nil, invalid("events", "make more than %d deliveries; send fewer at once", maxBatchDeliveries)
+		}
+		e.ID = d.newID(id.Event)
+		c.matched[i] = matched
+		c.group.Events[i] = NewEvent{Event: e, Fingerprint: e.fingerprint(), Deliveries: d.fanOut(&e, matched)}
 	}
-	if _, _, err := d.directory.match(e); err != nil {
-		return err
+	return c, nil
+}
+
+// rematch gives an event another chance whose endpoints are not known here, but may be new.
+func (d *Dispatcher) rematch(ctx context.Context, store EndpointStore, e *Event) ([]*known, int64, error) {
+	if err := d.directory.refresh(ctx, store); err != nil {
+		return nil, 0, err
 	}
-	return unknown
+	return d.directory.match(e)
 }
 
 func (e *Event) fingerprint() []byte {

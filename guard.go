@@ -72,11 +72,12 @@ func (g *Guard) check(ap netip.AddrPort) error {
 	if len(g.ports) > 0 && !slices.Contains(g.ports, ap.Port()) {
 		return fmt.Errorf("%w: port %d is not among ClientConfig.Ports", ErrBlockedAddress, ap.Port())
 	}
-	addr := ap.Addr().Unmap()
-	// Prefix.Contains is false for every zoned address, so no prefix list can judge one.
-	if addr.Zone() != "" {
-		return fmt.Errorf("%w: %s has a zone", ErrBlockedAddress, addr)
+	// Prefix.Contains is false for every zoned address, so no prefix list can judge one; and Unmap
+	// takes the zone away.
+	if ap.Addr().Zone() != "" {
+		return fmt.Errorf("%w: %s has a zone", ErrBlockedAddress, ap.Addr())
 	}
+	addr := ap.Addr().Unmap()
 	if g.excepted(addr) {
 		// An exception for NAT64 opens the public IPv4 Internet behind it, not what is private there.
 		if v4, ok := fromNAT64(addr); ok {

@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,7 +27,7 @@ func TestGuardBlocksWhatIsNotPublic(t *testing.T) {
 		"[64:ff9b::7f00:1]:80", "[64:ff9b::808:808]:80", "[64:ff9b:1::1]:80", // NAT64, also of a public address
 		"[2002:7f00:1::]:80", "[2001::1]:80", // 6to4, Teredo
 		"[2001:db8::1]:80", "[3fff::1]:80", "[100::1]:80", "[5f00::1]:80", "[4000::1]:80",
-		"[fe80::1%eth0]:80", "[2606:4700::1%eth0]:80", // zones, whatever the address
+		"[fe80::1%eth0]:80", "[2606:4700::1%eth0]:80", "[::ffff:8.8.8.8%eth0]:80", // zones, whatever the address
 	} {
 		require.ErrorIs(t, guard.Check("tcp", addr), webhook.ErrBlockedAddress, addr)
 	}
@@ -117,4 +118,15 @@ func mustURL(raw string) *url.URL {
 		panic(err)
 	}
 	return u
+}
+
+func ExampleNewGuard() {
+	guard := webhook.NewGuard(netip.MustParsePrefix("10.1.0.0/16"))
+	fmt.Println(guard.Check("tcp", "1.1.1.1:443"))
+	fmt.Println(guard.Check("tcp", "10.1.2.3:8080"))
+	fmt.Println(guard.Check("tcp", "[::ffff:169.254.169.254]:80"))
+	// Output:
+	// <nil>
+	// <nil>
+	// webhook: blocked address: 169.254.169.254 is not public; allow it by Endpoint.AllowPrivate or ClientConfig.AllowPrivate
 }

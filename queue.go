@@ -47,6 +47,7 @@ type queue struct {
 	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
 	workers     int
 	idle        int
+	held        bool // nothing fresh is taken in for a while
 	draining    bool
 	closed      bool
 }
@@ -141,7 +142,7 @@ func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lane(k)
-	if q.draining || l.backlog || !q.fits(l, bytes) {
+	if q.draining || q.held || l.backlog || !q.fits(l, bytes) {
 		l.backlog = true
 		return nil, l.hasRoom()
 	}
@@ -198,6 +199,13 @@ func (q *queue) admit(jobs []*job) (refused []*job) {
 	}
 	q.hire(len(jobs))
 	return refused
+}
+
+// hold keeps fresh deliveries out, or lets them in again.
+func (q *queue) hold(on bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = on
 }
 
 // push adds claims from the store.

@@ -31,8 +31,11 @@ type run struct {
 
 	bulksDone atomic.Bool // RunOnce has led all bulk retries to their ends
 
+	freedAt time.Time // the loop's: when dead owners were last looked for
+
 	mu    sync.Mutex
-	next  time.Time // when the loop looks by itself; zero: it is about to
+	next  time.Time // when the loop looks by itself; zero: it is looking
+	early time.Time // the first that became due while it looked
 	ended bool      // no further chore may begin
 }
 
@@ -93,11 +96,36 @@ func (r *run) poke() {
 // dueAt makes the loop look at t, if it did not mean to look before.
 func (r *run) dueAt(t time.Time) {
 	r.mu.Lock()
-	sooner := !r.next.IsZero() && t.Before(r.next)
-	r.mu.Unlock()
-	if sooner {
+	defer r.mu.Unlock()
+	if r.next.IsZero() {
+		r.early = soonest(r.early, t)
+	} else if t.Before(r.next) {
 		r.poke()
 	}
+}
+
+// looking notes that the loop is about to ask the store: what becomes due from now on it may miss.
+func (r *run) looking() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next, r.early = time.Time{}, time.Time{}
+}
+
+// rest says how long to wait, given what became due while the loop looked.
+func (r *run) rest(wait time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.d.now()
+	r.next = soonest(now.Add(wait), r.early)
+	return r.next.Sub(now)
+}
+
+// soonest ignores zero times.
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // loop claims what is due until ctx ends, or, once, until nothing is due.
@@ -105,13 +133,12 @@ func (r *run) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		r.planned(time.Time{})
+		r.looking()
 		wait, done := r.look(ctx)
 		if ctx.Err() != nil || done {
 			return ctx.Err()
 		}
-		r.planned(r.d.now().Add(wait))
-		timer.Reset(wait)
+		timer.Reset(r.rest(wait))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -130,12 +157,6 @@ func (r *run) quiet() <-chan struct{} {
 	return r.queue.whenQuiet()
 }
 
-func (r *run) planned(t time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.next = t
-}
-
 // look claims once and says how long to wait before the next time. It claims nothing while results
 // cannot be written: what the store has lost sight of must not be sent again and again.
 func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
@@ -144,6 +165,12 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		return wait, false
 	}
 	wasQuiet := r.queue.isQuiet() && (!r.once || r.bulksDone.Load())
+	if gap := d.clock.behind(); gap > 0 && !r.follow(gap, wasQuiet) {
+		return 100 * time.Millisecond, false
+	}
+	if err := r.freeLeases(ctx); err != nil {
+		return r.storeFault(ctx, err), false
+	}
 	limit, caps, exclude := r.queue.wants()
 	if limit <= 0 {
 		return d.cfg.PollInterval, false
@@ -158,10 +185,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		err = r.accept(ctx, res)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return 0, false
-		}
-		return d.storeFails(err), false
+		return r.storeFault(ctx, err), false
 	}
 	d.storeWorks()
 	drained := res.NextDue.IsZero() || res.NextDue.After(now)
@@ -177,6 +201,41 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		wait = min(wait, max(0, res.NextDue.Sub(d.now())))
 	}
 	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(exclude) == 0
+}
+
+// storeFault notes a fault, unless it is only that ctx ended, and says how long to wait.
+func (r *run) storeFault(ctx context.Context, err error) time.Duration {
+	if ctx.Err() != nil {
+		return 0
+	}
+	return r.d.storeFails(err)
+}
+
+// follow adopts the wall clock's jump ahead once this process holds nothing: by the new time its leases
+// would look run out. Until then it takes nothing on.
+func (r *run) follow(gap time.Duration, quiet bool) bool {
+	r.queue.hold(!quiet)
+	if !quiet {
+		return false
+	}
+	r.d.log.Warn("webhook: the wall clock jumped ahead, or the machine slept; following it", "by", gap)
+	r.d.clock.adopt(gap)
+	return true
+}
+
+// freeLeases takes over from processes that the store knows to be dead, once in a poll interval.
+func (r *run) freeLeases(ctx context.Context) error {
+	s, ok := r.d.store.(OwnerStore)
+	now := r.d.now()
+	if !ok || now.Before(r.freedAt.Add(r.d.cfg.PollInterval)) {
+		return nil
+	}
+	r.freedAt = now
+	n, err := s.FreeLeases(ctx, now)
+	if n > 0 {
+		r.d.log.Info("webhook: took over the deliveries of a process that died", "deliveries", n)
+	}
+	return err
 }
 
 // accept takes claims into the queue. What cannot be taken is handed back.

@@ -291,3 +291,17 @@ func TestNewRefusesAbsurdSettings(t *testing.T) {
 	_, err := webhook.New(nil, webhook.Config{})
 	require.ErrorIs(t, err, webhook.ErrInvalid)
 }
+
+func TestOrderedEndpointIsNotPacedByPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{PollInterval: time.Minute})
+		b.endpoint(webhook.Endpoint{Ordered: true})
+		b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Delay: time.Millisecond} })
+		began := time.Now()
+		for range 50 {
+			b.send(webhook.Event{})
+		}
+		b.client.Wait(t, 50)
+		require.Less(t, time.Since(began), time.Second)
+	})
+}

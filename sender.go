@@ -22,6 +22,7 @@ type sender struct {
 	previewBytes   int           // 0 or less: none
 	timeout        time.Duration // of a whole attempt, unless the endpoint has its own
 	now            func() time.Time
+	wall           func() time.Time // for signatures, which receivers hold against their own clocks
 	log            *slog.Logger
 }
 
@@ -148,7 +149,7 @@ func (s *sender) request(ctx context.Context, c *Claim, t *target, x *exchange, 
 	if f := s.authorize(ctx, r, t); f != nil {
 		return nil, f
 	}
-	if f := s.sign(r.Header, c, t, x.start); f != nil {
+	if f := s.sign(r.Header, c, t, s.wall()); f != nil {
 		return nil, f
 	}
 	if name, ok := invalidHeader(r.Header); ok {

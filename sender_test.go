@@ -38,7 +38,7 @@ func newTestClient(t testing.TB, cfg ClientConfig) *Client {
 func newTestSender(client HTTPClient) *sender {
 	return &sender{
 		client: client, signer: testSigner{&standardSigner{}}, userAgent: "test/1", previewBytes: 2048,
-		timeout: 20 * time.Second, now: time.Now, log: slog.New(slog.DiscardHandler),
+		timeout: 20 * time.Second, now: time.Now, wall: time.Now, log: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -149,6 +149,15 @@ type ViewStore interface {
 	Stats(ctx context.Context, now time.Time, q StatsQuery) (Stats, error)
 }
 
+// OwnerStore is a [Store] that can prove that a process is dead, so that its leases need not run out.
+type OwnerStore interface {
+	Store
+	// Owner is in whose name this process leases. It dies with the process, or when the store is closed.
+	Owner() string
+	// FreeLeases lets the leases of dead owners end at now, and returns how many there were.
+	FreeLeases(ctx context.Context, now time.Time) (int, error)
+}
+
 // Tx is a store bound to a transaction of the caller's, for [Dispatcher.SendTx].
 type Tx interface {
 	Store

@@ -133,8 +133,8 @@ type Dispatcher struct {
 
 	starting sync.Mutex          // held by Run and RunOnce
 	current  atomic.Pointer[run] // nil while none is running
-	epoch    time.Time           // of the clock: wall time at New, monotonic from then on
-	owner    string              // in whose name this process leases
+	clock    *clock
+	owner    string // in whose name this process leases
 }
 
 // New returns a Dispatcher over a store. It starts nothing and does no I/O. An error is an ErrInvalid
@@ -146,13 +146,13 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	d := &Dispatcher{cfg: cfg, store: store, log: cfg.Logger, epoch: time.Now()}
-	d.owner = d.newID("")
+	d := &Dispatcher{cfg: cfg, store: store, log: cfg.Logger, clock: newClock()}
+	d.owner = d.ownerName()
 	d.directory = directory{d: d, generation: -1, byID: map[string]*known{}, tenants: map[string]*subscriptions{}}
 	d.sender = sender{
 		client: cfg.HTTPClient, signer: cfg.Signer, authenticators: cfg.Authenticators,
 		userAgent: cfg.UserAgent, previewBytes: cfg.PreviewBytes, timeout: cfg.AttemptTimeout,
-		now: d.now, log: cfg.Logger,
+		now: d.now, wall: func() time.Time { return d.clock.wall() }, log: cfg.Logger,
 	}
 	d.commits = batch.New(resultLinger, maxCommit, (*commit).weight, d.flush)
 	return d, nil
@@ -230,11 +230,17 @@ func orInterface[T any](v, def T) T {
 	return v
 }
 
-// now is the wall clock at the start plus monotonic time since, in whole microseconds: it never runs
-// backwards and does not jump.
-func (d *Dispatcher) now() time.Time { return micros(d.epoch.Add(time.Since(d.epoch))) }
+func (d *Dispatcher) now() time.Time { return d.clock.now() }
 
 func (d *Dispatcher) newID(prefix string) string { return d.ids.New(prefix, d.now()) }
+
+// ownerName is the store's if it can tell which owners are dead, else this dispatcher's own.
+func (d *Dispatcher) ownerName() string {
+	if s, ok := d.store.(OwnerStore); ok {
+		return s.Owner()
+	}
+	return d.newID("")
+}
 
 // guard is the default client's; a client of the user's own judges addresses itself.
 func (d *Dispatcher) guard() *Guard {

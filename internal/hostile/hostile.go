@@ -72,10 +72,12 @@ type Server struct {
 	listener net.Listener
 	requests atomic.Int64
 	accepted atomic.Int64
-	quit     chan struct{}
-	open     sync.WaitGroup
-	mu       sync.Mutex
-	conns    map[net.Conn]struct{}
+
+	streamWindow, connWindow atomic.Int64
+	quit                     chan struct{}
+	open                     sync.WaitGroup
+	mu                       sync.Mutex
+	conns                    map[net.Conn]struct{}
 }
 
 // Requests is how many requests were read to their end, Connections how many connections were

@@ -15,6 +15,7 @@ const (
 	frameSettings     = 4
 	framePing         = 6
 	frameGoAway       = 7
+	frameWindow       = 8
 	frameContinuation = 9
 
 	flagEndStream  = 1
@@ -125,7 +126,10 @@ func (c *conversation) serveHTTP2(f func(c *conversation, stream uint32)) {
 			return
 		}
 		switch {
+		case kind == frameWindow && stream == 0:
+			c.server.connWindow.Add(int64(binary.BigEndian.Uint32(payload)))
 		case kind == frameSettings && flags&flagAck == 0:
+			c.server.note(payload)
 			_ = c.frame(frameSettings, flagAck, 0, nil)
 		case kind == framePing && flags&flagAck == 0:
 			_ = c.frame(framePing, flagAck, 0, payload)
@@ -134,6 +138,21 @@ func (c *conversation) serveHTTP2(f func(c *conversation, stream uint32)) {
 			f(c, stream)
 		}
 	}
+}
+
+// note keeps the setting INITIAL_WINDOW_SIZE.
+func (s *Server) note(settings []byte) {
+	for ; len(settings) >= 6; settings = settings[6:] {
+		if binary.BigEndian.Uint16(settings) == 4 {
+			s.streamWindow.Store(int64(binary.BigEndian.Uint32(settings[2:])))
+		}
+	}
+}
+
+// Windows are how many bytes the HTTP/2 clients let themselves be sent unasked, on one stream and on
+// all connections together.
+func (s *Server) Windows() (stream, conns int64) {
+	return s.streamWindow.Load(), s.connWindow.Load()
 }
 
 func (c *conversation) frame(kind, flags byte, stream uint32, payload []byte) error {

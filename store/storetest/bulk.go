@@ -108,7 +108,9 @@ var bulkRules = []rule{
 						row.Progress = append(row.Progress, 'x')
 						return nil
 					})
-					w.told(err)
+					if err != nil {
+						w.t.Errorf("%v", err)
+					}
 				}
 			})
 		}

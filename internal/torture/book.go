@@ -1,0 +1,235 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// book is what the parent knows of all that its children said in one round.
+type book struct {
+	mu    sync.Mutex
+	sends map[string]*sent // by key
+
+	// Time to take over is counted only while a process lives: it is about what a restart costs.
+	lived    time.Duration // of processes that ended
+	alive    map[*process]bool
+	orphans  map[string]orphan // by delivery
+	takeOver time.Duration     // longest, from a start to the first delivery taken over
+	lastOver time.Duration     // longest, to the last one: those wait for slots like all others
+	rescued  int
+
+	freed    time.Time     // the disk has space again; zero: an ack came since
+	recovery time.Duration // longest, from freed to the next ack
+
+	// The result, filled in by the comparison.
+	kills, events, deliveries, requests, lost, stuck, givenUp, duplicates, interrupted, integrity, fullTimes int
+
+	codes        map[int]int // errors by SQLite's code
+	slowestSend  time.Duration
+	slowestError time.Duration
+	slowestDrain time.Duration
+	faults       []error
+}
+
+// sent is one event as its senders saw it.
+type sent struct {
+	status     sendStatus
+	by         *process // who is sending it
+	maybe      bool     // an earlier process may have stored it
+	eventID    string
+	deliveries []string
+}
+
+type sendStatus int
+
+const (
+	sendUnknown sendStatus = iota // its process died before the answer came
+	sendBusy                      // being sent
+	sendAcked
+	sendFailed // an error: nothing was stored
+)
+
+type orphan struct {
+	attempts int
+	since    time.Duration // on the clock of time lived
+}
+
+func newBook() *book {
+	return &book{
+		sends: map[string]*sent{}, alive: map[*process]bool{}, orphans: map[string]orphan{}, codes: map[int]int{},
+	}
+}
+
+func (b *book) begins(p *process) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.alive[p] = true
+}
+
+// note takes down what a process said.
+func (b *book) note(p *process, m message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	took := time.Duration(m.Millis * float64(time.Millisecond))
+	switch m.Kind {
+	case saidUp:
+		b.noteOrphans(p, m.Orphans)
+	case saidTry:
+		b.noteTry(p, m.Key)
+	case saidAck:
+		b.noteAck(m)
+		b.slowestSend = max(b.slowestSend, took)
+	case saidError:
+		b.noteError(m)
+		b.slowestError = max(b.slowestError, took)
+	case saidRescue:
+		b.noteRescue(p, m.Key)
+	case saidDown:
+		b.slowestDrain = max(b.slowestDrain, took)
+	}
+}
+
+// noteOrphans starts the clock for what the dead left behind. A delivery that was an orphan before, and
+// not been claimed since, keeps its time.
+func (b *book) noteOrphans(p *process, orphans map[string]int) {
+	if len(b.alive) > 1 {
+		return // they may be another's who lives
+	}
+	for id, attempts := range orphans {
+		if o, ok := b.orphans[id]; !ok || o.attempts != attempts {
+			b.orphans[id] = orphan{attempts: attempts, since: b.lived}
+		}
+	}
+}
+
+func (b *book) noteRescue(p *process, delivery string) {
+	o, ok := b.orphans[delivery]
+	if !ok {
+		return
+	}
+	delete(b.orphans, delivery)
+	b.rescued++
+	after := b.clock() - o.since
+	b.lastOver = max(b.lastOver, after)
+	if !p.rescued {
+		p.rescued = true
+		b.takeOver = max(b.takeOver, after)
+	}
+}
+
+// clock is the time that processes have lived.
+func (b *book) clock() time.Duration {
+	t := b.lived
+	for p := range b.alive {
+		t += time.Since(p.started)
+	}
+	return t
+}
+
+func (b *book) noteTry(p *process, key string) {
+	s := b.sends[key]
+	if s == nil {
+		s = &sent{}
+		b.sends[key] = s
+	}
+	if s.status != sendAcked {
+		s.status, s.by = sendBusy, p
+	}
+}
+
+func (b *book) noteError(m message) {
+	b.codes[m.Code]++
+	if m.Code == 0 {
+		b.faults = append(b.faults, fmt.Errorf("send of %s failed without a code of SQLite: %s", m.Key, m.Error))
+	}
+	s := b.sends[m.Key]
+	switch {
+	case s.status == sendAcked:
+	case s.maybe:
+		s.status = sendUnknown
+	default:
+		s.status = sendFailed
+	}
+}
+
+func (b *book) noteAck(m message) {
+	s := b.sends[m.Key]
+	if s.eventID != "" && s.eventID != m.EventID {
+		b.faults = append(b.faults, fmt.Errorf("key %s stands for events %s and %s", m.Key, s.eventID, m.EventID))
+	}
+	s.status, s.eventID, s.deliveries = sendAcked, m.EventID, m.Deliveries
+	if !b.freed.IsZero() {
+		b.recovery = max(b.recovery, time.Since(b.freed))
+		b.freed = time.Time{}
+	}
+}
+
+// ended closes the account of a process: what it was sending is unknown.
+func (b *book) ended(p *process) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.alive, p)
+	b.lived += time.Since(p.started)
+	for _, s := range b.sends {
+		if s.status == sendBusy && s.by == p {
+			s.status, s.maybe = sendUnknown, true
+		}
+	}
+}
+
+func (b *book) killed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kills++
+}
+
+// takeUnknown returns what nobody knows to be stored, for the next process to send again.
+func (b *book) takeUnknown() (keys []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, s := range b.sends {
+		if s.status == sendUnknown {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (b *book) lose() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost++
+}
+
+func (b *book) giveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.givenUp++
+}
+
+func (b *book) stick() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stuck++
+}
+
+func (b *book) fail(err error) {
+	if err != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.faults = append(b.faults, err)
+	}
+}
+
+// failures joins what was found to be wrong; of many only the first.
+func (b *book) failures() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const most = 20
+	if extra := len(b.faults) - most; extra > 0 {
+		return errors.Join(append(b.faults[:most:most], fmt.Errorf("and %d more", extra))...)
+	}
+	return errors.Join(b.faults...)
+}

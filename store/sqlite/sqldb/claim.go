@@ -1,0 +1,416 @@
+package sqldb
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
+)
+
+// lookAhead is how many endpoints a Claim that only looks will look at.
+const lookAhead = 256
+
+// ring remembers where the last Claim stopped among the due heads, so that the next goes on from
+// there and no endpoint waits for ever behind others. It is a hint only.
+type ring struct {
+	mu sync.Mutex
+	at position
+}
+
+// position is a place in the order of heads.
+type position struct{ nextAt, endpoint int64 }
+
+func (r *ring) get() position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at
+}
+
+func (r *ring) set(at position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at = at
+}
+
+// Claim implements [webhook.Store]. It looks without the write lock first: most polls find nothing.
+func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webhook.ClaimResult, err error) {
+	run := func(q *session) error {
+		c := newClaim(q, &r)
+		if err := c.run(); err != nil {
+			return err
+		}
+		result = c.result
+		return nil
+	}
+	if r.Limit <= 0 {
+		err = s.read(ctx, run)
+		return result, err
+	}
+	due := false
+	err = s.read(ctx, func(q *session) error {
+		c := newClaim(q, &r)
+		if err := c.collect(1); err != nil {
+			return err
+		}
+		if due = len(c.ready) > 0; due {
+			return nil
+		}
+		err := c.conclude()
+		result = c.result
+		return err
+	})
+	if err != nil || !due {
+		return result, err
+	}
+	for range 3 {
+		if err = s.write(ctx, run); !errors.Is(err, errTaken) {
+			break
+		}
+	}
+	if err != nil {
+		return webhook.ClaimResult{}, err
+	}
+	return result, nil
+}
+
+// errTaken: the ID of an interrupted attempt stands for another.
+var errTaken = errors.New("sqlite: the ID of an attempt is taken")
+
+// claim is one call of Claim.
+type claim struct {
+	*session
+	request    *webhook.ClaimRequest
+	now, until int64
+	ready      []*taking // due endpoints, in the order of their heads from where the last call stopped
+	skipped    []*taking // due ones that are set aside
+	everything bool      // no due endpoint was left out
+	spans      []span    // of the heads that are still to be looked at
+	keys       []int64   // of what was taken
+	taken      []*delivery
+	by         []*taking // whose each of them is
+	result     webhook.ClaimResult
+}
+
+// span is a part of the heads: after one position, and up to another.
+type span struct{ after, to position }
+
+// taking is a due endpoint that gives deliveries.
+type taking struct {
+	position
+	endpointID, url      string
+	ordered              bool
+	firstKey, releasedAt int64
+	allowed              int
+	queue                []position // read and not yet taken: nextAt and key
+	last                 position   // the last one read
+	rest                 int64      // nextAt of the first that was read and is not due
+	empty                bool       // no more are due
+	gave                 bool
+	after                int64 // nextAt of its head after this call; none: nothing is pending
+}
+
+func newClaim(q *session, r *webhook.ClaimRequest) *claim {
+	c := &claim{session: q, request: r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+	start, end := position{nextAt: none}, position{c.now, math.MaxInt64}
+	if r.Limit > 0 {
+		start = q.s.ring.get()
+	}
+	c.spans = []span{{start, end}}
+	if start.nextAt != none {
+		c.spans = append(c.spans, span{position{nextAt: none}, start})
+	}
+	return c
+}
+
+func (c *claim) run() error {
+	if c.request.Limit <= 0 {
+		if err := c.collect(lookAhead); err != nil {
+			return err
+		}
+		return c.look()
+	}
+	// Heads may be too early, so what they promise may not be there.
+	for !c.everything && len(c.keys) < c.request.Limit {
+		if err := c.collect(c.request.Limit - len(c.keys)); err != nil {
+			return err
+		}
+		if err := c.take(); err != nil {
+			return err
+		}
+	}
+	c.turn()
+	if err := c.lease(); err != nil {
+		return err
+	}
+	if err := c.correctHeads(); err != nil {
+		return err
+	}
+	if err := c.addEvents(); err != nil {
+		return err
+	}
+	return c.conclude()
+}
+
+// collect finds that many more due endpoints: each gives at least one delivery.
+func (c *claim) collect(want int) error {
+	want += len(c.ready)
+	for len(c.spans) > 0 && len(c.ready) < want {
+		if err := c.collectFrom(&c.spans[0], want); err != nil {
+			return err
+		}
+		if len(c.ready) < want {
+			c.spans = c.spans[1:]
+		}
+	}
+	c.everything = len(c.spans) == 0
+	return nil
+}
+
+// turn makes the next Claim go on where this one stopped.
+func (c *claim) turn() {
+	at := position{nextAt: none}
+	if !c.everything {
+		at = c.ready[len(c.ready)-1].position
+	}
+	c.s.ring.set(at)
+}
+
+// collectFrom reads due heads of a span until there are as many as wanted.
+func (c *claim) collectFrom(s *span, want int) error {
+	if s.after.nextAt > s.to.nextAt {
+		return nil
+	}
+	after, to := s.after, s.to
+	return c.query(func(r row) error {
+		t := &taking{
+			position:   position{r.int(0), r.int(1)},
+			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), url: r.str(5), ordered: r.int(6) != 0,
+			releasedAt: r.opt(7), last: position{nextAt: none},
+			rest: none, after: none,
+		}
+		t.firstKey, s.after = r.int(2), t.position
+		t.allowed = c.allowance(t.endpointID)
+		if t.allowed > 0 || c.request.Limit <= 0 && !c.aside(t.endpointID) {
+			c.ready = append(c.ready, t)
+		} else if len(c.skipped) < lookAhead {
+			c.skipped = append(c.skipped, t)
+		}
+		if len(c.ready) >= want {
+			return errStop
+		}
+		return nil
+	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.url, e.ordered, e.released_at
+		FROM webhook_head h INDEXED BY webhook_head_next CROSS JOIN webhook_endpoint e ON e.num = h.endpoint
+		WHERE h.held = 0 AND (h.next_at, h.endpoint) > (?, ?) AND (h.next_at, h.endpoint) <= (?, ?)
+			AND h.next_at <= ?
+		ORDER BY h.next_at, h.endpoint`,
+		after.nextAt, after.endpoint, to.nextAt, to.endpoint, c.now)
+}
+
+// aside reports whether an endpoint is excluded or capped at nothing.
+func (c *claim) aside(endpointID string) bool {
+	if slices.Contains(c.request.Exclude, endpointID) {
+		return true
+	}
+	n, capped := c.request.Caps[endpointID]
+	return capped && n <= 0
+}
+
+func (c *claim) allowance(endpointID string) int {
+	if c.aside(endpointID) {
+		return 0
+	}
+	if n, ok := c.request.Caps[endpointID]; ok {
+		return n
+	}
+	if c.request.PerEndpoint > 0 {
+		return c.request.PerEndpoint
+	}
+	return c.request.Limit
+}
+
+// take goes round the ready endpoints, one delivery of each at a time.
+func (c *claim) take() error {
+	share := (c.request.Limit + len(c.ready) - 1) / max(1, len(c.ready))
+	for more := true; more; {
+		more = false
+		for _, t := range c.ready {
+			if len(c.keys) >= c.request.Limit {
+				return nil
+			}
+			if t.allowed == 0 {
+				continue
+			}
+			if err := c.fill(t, min(share, t.allowed)); err != nil {
+				return err
+			}
+			if len(t.queue) == 0 {
+				continue
+			}
+			c.keys, c.by = append(c.keys, t.queue[0].endpoint), append(c.by, t)
+			t.queue = t.queue[1:]
+			t.allowed--
+			t.gave = true
+			more = true
+		}
+	}
+	return nil
+}
+
+// fill reads the next n due deliveries of an endpoint once those read before are taken, and one more:
+// that tells where the head belongs then.
+func (c *claim) fill(t *taking, n int) error {
+	if len(t.queue) > 0 || t.empty {
+		return nil
+	}
+	if t.ordered {
+		t.empty = true
+		d, from, err := c.first(t.endpoint, t.firstKey, c.now)
+		if err == nil && d != nil && from <= c.now {
+			t.queue = []position{{d.nextAt, d.key}}
+		}
+		return err
+	}
+	read := 0
+	err := c.query(func(r row) error {
+		read++
+		at := position{r.int(0), r.int(1)}
+		if at.nextAt > c.now {
+			t.rest, t.empty = at.nextAt, true
+			return errStop
+		}
+		t.queue, t.last = append(t.queue, at), at
+		return nil
+	}, `SELECT next_at, key FROM webhook_delivery INDEXED BY webhook_delivery_pending
+		WHERE state = 0 AND endpoint = ? AND (next_at, key) > (?, ?) ORDER BY next_at, key LIMIT ?`,
+		t.endpoint, t.last.nextAt, t.last.endpoint, int64(n)+1)
+	t.empty = t.empty || read <= n
+	return err
+}
+
+// correctHeads puts the heads of all endpoints that were looked at where they belong.
+func (c *claim) correctHeads() error {
+	moved := inserter{inserts: moveHeads}
+	for _, t := range c.ready {
+		if t.ordered {
+			if err := c.correct(t.endpoint, true, t.firstKey, c.now); err != nil {
+				return err
+			}
+			at, _, _, err := c.next(t, c.now)
+			if err != nil {
+				return err
+			}
+			t.after = at
+			continue
+		}
+		t.after = t.earliest(c.until)
+		if t.after == none {
+			if err := c.correct(t.endpoint, false, 0, c.now); err != nil {
+				return err
+			}
+		} else if t.after != t.nextAt {
+			moved.add(t.endpoint, t.after, int64(0))
+		}
+	}
+	_, err := moved.flush(c.session)
+	return err
+}
+
+var moveHeads = newInserts(`INSERT INTO webhook_head (endpoint, next_at, held) VALUES`, `(?, ?, ?)`,
+	`ON CONFLICT (endpoint) DO UPDATE SET next_at = excluded.next_at`)
+
+// earliest returns from when on an endpoint that is not ordered has something to be claimed, as far as
+// fill saw it; none if it saw nothing.
+func (t *taking) earliest(until int64) int64 {
+	at := int64(none)
+	switch {
+	case len(t.queue) > 0:
+		return t.queue[0].nextAt
+	case !t.empty:
+		return t.nextAt // unknown, but never too late
+	case t.rest != none:
+		at = t.rest
+	}
+	if t.gave && (at == none || until < at) {
+		at = until
+	}
+	return at
+}
+
+// look answers a Claim with Limit 0: heads may be too early, so it asks the deliveries.
+func (c *claim) look() error {
+	for _, t := range c.ready {
+		nextAt, _, found, err := c.next(t, c.now)
+		if err != nil {
+			return err
+		}
+		if found {
+			c.sooner(nextAt)
+			if nextAt <= c.now {
+				c.result.Backlog = append(c.result.Backlog, t.endpointID)
+			}
+		}
+	}
+	after := c.now
+	if !c.everything {
+		after = c.ready[len(c.ready)-1].nextAt
+	}
+	return c.finish(after)
+}
+
+func (c *claim) sooner(nextAt int64) {
+	if t := fromMicro(nextAt); c.result.NextDue.IsZero() || t.Before(c.result.NextDue) {
+		c.result.NextDue = t
+	}
+}
+
+// conclude looks at the heads, which are right by now for all endpoints that were visited.
+func (c *claim) conclude() error {
+	for _, t := range c.ready {
+		if t.after != none && t.after <= c.now {
+			c.result.Backlog = append(c.result.Backlog, t.endpointID)
+		}
+	}
+	return c.finish(none)
+}
+
+func (c *claim) finish(after int64) (err error) {
+	for _, t := range c.skipped {
+		nextAt, _, found, err := c.next(t, c.now)
+		if err != nil {
+			return err
+		}
+		if found && nextAt <= c.now {
+			c.result.Backlog = append(c.result.Backlog, t.endpointID)
+		}
+	}
+	if err := c.nextHead(after); err != nil {
+		return err
+	}
+	c.result.Generation, err = c.generation()
+	return err
+}
+
+// nextHead takes the earliest head after a time into NextDue, past endpoints that are set aside or
+// got all they may.
+func (c *claim) nextHead(after int64) error {
+	full := map[int64]bool{}
+	for _, t := range c.ready {
+		if t.allowed == 0 && c.request.Limit > 0 {
+			full[t.endpoint] = true
+		}
+	}
+	return c.query(func(r row) error {
+		if full[r.int(1)] || c.aside(id.Join(id.Endpoint, r.int(2), r.int(3))) {
+			return nil
+		}
+		c.sooner(r.int(0))
+		return errStop
+	}, `SELECT h.next_at, h.endpoint, e.key, e.rest
+		FROM webhook_head h INDEXED BY webhook_head_next CROSS JOIN webhook_endpoint e ON e.num = h.endpoint
+		WHERE h.held = 0 AND h.next_at > ? ORDER BY h.next_at`, after)
+}

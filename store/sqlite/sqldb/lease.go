@@ -1,0 +1,164 @@
+package sqldb
+
+import (
+	"net/url"
+	"slices"
+
+	"github.com/outhook/webhook"
+)
+
+// lease marks what was taken, plain rows many to a statement.
+func (c *claim) lease() error {
+	owner, err := c.intern(c.request.Owner)
+	if err != nil {
+		return err
+	}
+	found := make(map[int64]*delivery, len(c.keys))
+	if err := c.deliveriesByKey(c.keys, found); err != nil {
+		return err
+	}
+	c.taken = make([]*delivery, len(c.keys))
+	for i, key := range c.keys {
+		c.taken[i] = found[key]
+	}
+	var plain []int64
+	stats := stats{}
+	attempts := inserter{inserts: insertAttempts}
+	for i, d := range c.taken {
+		before := d.kind()
+		trigger := d.trigger
+		if d.owner != 0 {
+			if err := c.interrupt(&attempts, d, c.by[i]); err != nil {
+				return err
+			}
+		}
+		if (d.trigger == triggerInitial || d.trigger == triggerAutomatic) && c.by[i].releasedAt != none &&
+			d.dueAt <= c.by[i].releasedAt {
+			d.trigger = triggerUnpause
+		}
+		isPlain := d.owner == 0 && d.trigger == trigger
+		d.owner, d.leasedAt, d.nextAt, d.updatedAt = owner, c.now, c.until, c.now
+		d.lease++
+		stats.move(d.endpoint, before, d.kind())
+		if isPlain {
+			plain = append(plain, d.key)
+		} else if err := c.save(d); err != nil {
+			return err
+		}
+	}
+	if err := c.leasePlain(plain, owner); err != nil {
+		return err
+	}
+	if all, err := attempts.flush(c.session); err != nil || !all {
+		return errOr(err, func() error { return errTaken })
+	}
+	return stats.flush(c.session)
+}
+
+func (c *claim) leasePlain(keys []int64, owner int64) error {
+	for len(keys) > 0 {
+		n := chunks[0]
+		for _, size := range chunks {
+			if size <= len(keys) {
+				n = size
+				break
+			}
+		}
+		args := []any{c.until, owner, c.now, c.now}
+		for _, k := range keys[:n] {
+			args = append(args, k)
+		}
+		if err := c.exec(`UPDATE webhook_delivery SET next_at = ?, owner = ?, leased_at = ?, updated_at = ?,
+			lease = lease + 1 WHERE key IN (`+marksFor(n)+`)`, args...); err != nil {
+			return err
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// maxUncharged is how many attempts in a row go uncharged; those after are charged, so that a
+// delivery that kills the process ends.
+const maxUncharged = 10
+
+// interrupt records the attempt of a lease that ran out.
+func (c *claim) interrupt(in *inserter, d *delivery, t *taking) error {
+	if d.uncharged < maxUncharged {
+		d.uncharged++
+	} else {
+		d.failed++
+	}
+	bulk, err := c.name(d.bulk)
+	if err != nil {
+		return err
+	}
+	a := webhook.DeliveryAttempt{
+		ID: c.request.NewAttemptID(), Trigger: member(triggers, d.trigger), BulkRetryID: bulk,
+		Status: webhook.AttemptInterrupted, Method: "POST", URL: withoutUser(t.url),
+		ErrorCode: webhook.CodeInterrupted, Error: webhook.InterruptedError,
+		StartedAt: fromMicro(d.leasedAt), CompletedAt: fromMicro(c.now), DurationMS: (c.now - d.leasedAt) / 1000,
+		CreatedAt: fromMicro(c.now), UpdatedAt: fromMicro(c.now),
+		AttemptNumber: int(d.attempts) + 1, DeliveryID: d.id(), EndpointID: t.endpointID,
+	}
+	rec := &record{delivery: d, lease: d.lease, number: d.attempts + 1, given: &a, lost: true}
+	d.attempts++
+	code, err := c.addAttempt(in, rec, c.now)
+	if err != nil {
+		return err
+	}
+	d.summarise(rec, code)
+	d.trigger, d.bulk = triggerAutomatic, 0
+	c.result.Interrupted = append(c.result.Interrupted, a)
+	return nil
+}
+
+// withoutUser removes user information from a URL.
+func withoutUser(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	if u.User == nil {
+		return raw
+	}
+	u.User = nil
+	return u.String()
+}
+
+// addEvents completes what is returned with the events of the deliveries.
+func (c *claim) addEvents() error {
+	var keys []int64
+	for _, d := range c.taken {
+		keys = append(keys, d.event)
+	}
+	slices.Sort(keys)
+	events, err := c.events(slices.Compact(keys))
+	if err != nil {
+		return err
+	}
+	byDelivery := map[string]*event{}
+	for i, d := range c.taken {
+		e := events[d.event]
+		if e == nil {
+			e = &event{} // a damaged database; the dispatcher finds the payload missing
+		}
+		bulk, err := c.name(d.bulk)
+		if err != nil {
+			return err
+		}
+		byDelivery[d.id()] = e
+		c.result.Claims = append(c.result.Claims, webhook.Claim{
+			DeliveryID: d.id(), EndpointID: c.by[i].endpointID, Event: e.Event,
+			Lease: d.lease, LeaseUntil: fromMicro(c.until), AttemptNumber: int(d.attempts) + 1,
+			Failed: int(d.failed), Uncharged: int(d.uncharged), Deferrals: int(d.deferrals),
+			Trigger: member(triggers, d.trigger), BulkRetryID: bulk,
+			DueAt: fromMicro(d.dueAt), CreatedAt: fromMicro(d.createdAt),
+		})
+	}
+	for i := range c.result.Interrupted {
+		a := &c.result.Interrupted[i]
+		e := byDelivery[a.DeliveryID]
+		a.TenantID, a.EventID, a.EventType = e.TenantID, e.ID, e.Type
+	}
+	return nil
+}

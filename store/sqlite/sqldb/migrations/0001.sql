@@ -1,0 +1,191 @@
+-- Times are microseconds since 1970. Keys are the upper 63 bits of an ID and sort as it does; rest holds
+-- its other 59 bits. NULL is what is usually absent.
+
+CREATE TABLE webhook_meta (
+	name  TEXT PRIMARY KEY,
+	value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO webhook_meta (name, value) VALUES
+	('generation', 0),                       -- counts changes of endpoints
+	('pruned_to', 0),                        -- attempts up to this key have lost their detail
+	('instance', lower(hex(randomblob(16)))) -- tells this database from any other
+;
+
+-- Tenants, event types, error codes, owners of leases and bulk retries, each written once.
+CREATE TABLE webhook_name (
+	num  INTEGER PRIMARY KEY,
+	text TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE webhook_endpoint (
+	num             INTEGER PRIMARY KEY,
+	key             INTEGER NOT NULL,
+	rest            INTEGER NOT NULL,
+	tenant          INTEGER NOT NULL,
+	state           INTEGER NOT NULL, -- 0 enabled, 1 paused, 2 disabled, 3 deleted
+	disabled_reason TEXT NOT NULL,
+	url             TEXT NOT NULL,
+	ordered         INTEGER NOT NULL,
+	config          BLOB,
+	cancel_pending  TEXT,             -- the code with which Prune cancels what is pending
+	released_at     INTEGER,
+	failing_since   INTEGER,
+	failures        INTEGER NOT NULL,
+	exhausted       INTEGER NOT NULL,
+	last_success_at INTEGER,
+	last_failure_at INTEGER,
+	created_at      INTEGER NOT NULL,
+	updated_at      INTEGER NOT NULL,
+	generation      INTEGER NOT NULL,
+	erased          INTEGER NOT NULL DEFAULT 0 -- its tenant was erased: kept only to tell other processes
+) STRICT;
+
+-- Look-up by ID, and the list across tenants.
+CREATE UNIQUE INDEX webhook_endpoint_key ON webhook_endpoint (key, rest);
+-- The list and the statistics of a tenant.
+CREATE INDEX webhook_endpoint_tenant ON webhook_endpoint (tenant, key, rest);
+-- SyncEndpoints.
+CREATE INDEX webhook_endpoint_generation ON webhook_endpoint (generation);
+-- What Prune has to cancel.
+CREATE INDEX webhook_endpoint_cancel ON webhook_endpoint (num) WHERE cancel_pending IS NOT NULL;
+-- What Stats counts as held.
+CREATE INDEX webhook_endpoint_held ON webhook_endpoint (num) WHERE state > 0;
+
+-- One row for each endpoint with pending deliveries: what Claim looks at first.
+CREATE TABLE webhook_head (
+	endpoint  INTEGER PRIMARY KEY,
+	next_at   INTEGER NOT NULL, -- never later than the earliest next_at that Claim may take
+	held      INTEGER NOT NULL, -- 1 while the endpoint is paused, disabled or deleted
+	first_key INTEGER           -- of ordered endpoints: no pending delivery has a lower key
+) STRICT;
+
+-- The due endpoints, longest overdue first.
+CREATE INDEX webhook_head_next ON webhook_head (next_at, endpoint) WHERE held = 0;
+
+CREATE TABLE webhook_event (
+	key             INTEGER PRIMARY KEY,
+	rest            INTEGER NOT NULL,
+	tenant          INTEGER NOT NULL,
+	type            INTEGER NOT NULL,
+	created_at      INTEGER NOT NULL,
+	attributes      TEXT,    -- JSON object
+	deliveries      BLOB,    -- key and rest of each, 16 bytes big-endian; NULL: none
+	content_type    TEXT,    -- NULL: application/json
+	headers         TEXT,    -- JSON object
+	endpoint_ids    TEXT,    -- JSON array
+	deliver_at      INTEGER,
+	expires_at      INTEGER,
+	trace_context   TEXT,
+	idempotency_key TEXT,
+	fingerprint     BLOB,
+	erased_at       INTEGER,
+	payload         BLOB     -- last, so that lists do not read over it
+) STRICT;
+
+-- The list of a tenant's events.
+CREATE INDEX webhook_event_tenant ON webhook_event (tenant, key);
+-- One event for each key of a tenant.
+CREATE UNIQUE INDEX webhook_event_idempotency ON webhook_event (tenant, idempotency_key)
+	WHERE idempotency_key IS NOT NULL;
+-- Retention of events that matched no endpoint; the others go with their last delivery.
+CREATE INDEX webhook_event_lonely ON webhook_event (created_at) WHERE deliveries IS NULL;
+
+CREATE TABLE webhook_delivery (
+	key          INTEGER PRIMARY KEY,
+	rest         INTEGER NOT NULL,
+	event        INTEGER NOT NULL,
+	endpoint     INTEGER NOT NULL,
+	tenant       INTEGER NOT NULL,
+	type         INTEGER NOT NULL,
+	state        INTEGER NOT NULL DEFAULT 0, -- 0 pending, 1 succeeded, 2 exhausted, 3 gone, 4 canceled, 5 expired
+	next_at      INTEGER,                    -- while pending: claimable from; while leased: the lease's end
+	due_at       INTEGER,                    -- while pending: what views show
+	owner        INTEGER,                    -- of the lease; NULL: free
+	leased_at    INTEGER,
+	lease        INTEGER NOT NULL DEFAULT 0,
+	settled      INTEGER NOT NULL DEFAULT 0, -- the last lease that ended without an attempt
+	attempts     INTEGER NOT NULL DEFAULT 0,
+	failed       INTEGER NOT NULL DEFAULT 0,
+	uncharged    INTEGER NOT NULL DEFAULT 0,
+	deferrals    INTEGER NOT NULL DEFAULT 0,
+	trigger      INTEGER NOT NULL DEFAULT 0, -- of the next attempt: 0 initial, 1 automatic, 2 manual, 3 bulk_retry, 4 unpause
+	bulk         INTEGER,                    -- of the next attempt
+	last_at      INTEGER,                    -- the last attempt
+	last_status  INTEGER,
+	last_code    INTEGER,
+	last_error   TEXT,
+	failure_code INTEGER,
+	expires_at   INTEGER,
+	created_at   INTEGER NOT NULL,
+	updated_at   INTEGER NOT NULL,
+	finished_at  INTEGER
+) STRICT;
+
+-- The queue. A finished delivery is not in it.
+CREATE INDEX webhook_delivery_pending ON webhook_delivery (endpoint, next_at, key) WHERE state = 0;
+-- Expiry; few deliveries have one.
+CREATE INDEX webhook_delivery_expiry ON webhook_delivery (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
+-- Deliveries canceled under way, for which an ordered endpoint waits; next to none.
+CREATE INDEX webhook_delivery_late ON webhook_delivery (endpoint, next_at) WHERE state > 0 AND owner IS NOT NULL;
+-- Lists. None of these columns ever changes, so only the insertion touches them. The second is also
+-- the order of ordered endpoints.
+CREATE INDEX webhook_delivery_tenant ON webhook_delivery (tenant, key);
+CREATE INDEX webhook_delivery_endpoint ON webhook_delivery (endpoint, key);
+CREATE INDEX webhook_delivery_type ON webhook_delivery (type, key);
+-- The list of what failed for good, rare among successes.
+CREATE INDEX webhook_delivery_failed ON webhook_delivery (tenant, key) WHERE state >= 2;
+-- Lists by error code; a success leaves both columns NULL.
+CREATE INDEX webhook_delivery_last_code ON webhook_delivery (last_code, key) WHERE last_code IS NOT NULL;
+CREATE INDEX webhook_delivery_failure_code ON webhook_delivery (failure_code, key) WHERE failure_code IS NOT NULL;
+
+CREATE TABLE webhook_attempt (
+	key               INTEGER PRIMARY KEY,
+	rest              INTEGER NOT NULL,
+	delivery          INTEGER NOT NULL,
+	lease             INTEGER NOT NULL,
+	endpoint          INTEGER NOT NULL,
+	tenant            INTEGER NOT NULL,
+	number            INTEGER NOT NULL,
+	trigger           INTEGER NOT NULL,
+	status            INTEGER NOT NULL, -- 0 succeeded, 1 failed, 2 interrupted, 3 canceled
+	applied           INTEGER NOT NULL, -- 1: its outcome took effect on the delivery; 2: Claim wrote it for a lost lease
+	bulk              INTEGER,
+	status_code       INTEGER,
+	error_code        INTEGER,
+	error             TEXT,
+	started_at        INTEGER NOT NULL,
+	delivered_at      INTEGER,
+	responded_at      INTEGER,
+	completed_at      INTEGER NOT NULL,
+	duration_ms       INTEGER NOT NULL,
+	timings           TEXT,             -- dns, connect, tls, ttfb in milliseconds, JSON array
+	resends           INTEGER NOT NULL,
+	retry_after_ms    INTEGER,
+	next_attempt_at   INTEGER,
+	created_at        INTEGER NOT NULL,
+	updated_at        INTEGER NOT NULL,
+	detail_pruned_at  INTEGER,
+	method            TEXT NOT NULL,
+	url               TEXT NOT NULL,
+	remote_addr       TEXT,
+	truncated         INTEGER NOT NULL,
+	request_headers   TEXT,             -- JSON object
+	response_headers  TEXT,             -- JSON object
+	preview           TEXT
+) STRICT;
+
+-- One attempt for each lease; the attempts of a delivery.
+CREATE UNIQUE INDEX webhook_attempt_lease ON webhook_attempt (delivery, lease);
+-- Lists.
+CREATE INDEX webhook_attempt_endpoint ON webhook_attempt (endpoint, key);
+CREATE INDEX webhook_attempt_tenant ON webhook_attempt (tenant, key);
+
+-- Counters. Hour 0: deliveries by state. Other hours (microseconds): attempts by result and latency.
+CREATE TABLE webhook_stat (
+	endpoint INTEGER NOT NULL,
+	hour     INTEGER NOT NULL,
+	kind     INTEGER NOT NULL, -- hour 0: the state, or 6 for pending and leased; else the latency bucket, 12 without a response, + 16 if not succeeded
+	n        INTEGER NOT NULL,
+	PRIMARY KEY (endpoint, hour, kind)
+) STRICT, WITHOUT ROWID;

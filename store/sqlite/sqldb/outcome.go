@@ -1,0 +1,436 @@
+package sqldb
+
+import (
+	"slices"
+	"time"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
+)
+
+// outcomes takes up what became of claims. The rows are read in one go and written at the end; only
+// what does not hold its live lease is looked at more closely.
+func (c *commit) outcomes() error {
+	if len(c.batch.Outcomes) == 0 {
+		return nil
+	}
+	if err := c.readRows(); err != nil {
+		return err
+	}
+	for i := range c.batch.Outcomes {
+		r, err := c.outcome(&c.batch.Outcomes[i])
+		if err != nil {
+			return err
+		}
+		c.result.Outcomes[i] = r
+	}
+	if err := c.flushOutcomes(); err != nil {
+		return err
+	}
+	return c.saveHealth()
+}
+
+func (c *commit) readRows() error {
+	keys := make([]int64, 0, len(c.batch.Outcomes))
+	for i := range c.batch.Outcomes {
+		if key, _, ok := id.Split(id.Delivery, c.batch.Outcomes[i].DeliveryID); ok {
+			keys = append(keys, key)
+		}
+	}
+	c.rows = make(map[int64]*delivery, len(keys))
+	if err := c.deliveriesByKey(keys, c.rows); err != nil {
+		return err
+	}
+	return c.readHealth()
+}
+
+func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
+	key, rest, ok := id.Split(id.Delivery, o.DeliveryID)
+	d := c.rows[key]
+	if !ok || d == nil || d.rest != rest {
+		return webhook.OutcomeResult{}, nil
+	}
+	live := d.owner != 0 && d.lease == o.Lease
+	rec := record{delivery: d, lease: o.Lease, number: d.attempts + 1, given: o.Attempt}
+	if !live || d.state != pending || c.careful {
+		if r, done, err := c.examine(o, &rec); done || err != nil {
+			return r, err
+		}
+	}
+	won := o.Attempt != nil && o.Attempt.Status == webhook.AttemptSucceeded
+	applied := won || live && d.state == pending
+	before := d.kind()
+	if live {
+		d.owner, d.leasedAt = 0, none
+	}
+	if applied {
+		if err := c.apply(d, o, won); err != nil {
+			return webhook.OutcomeResult{}, err
+		}
+	}
+	if o.Attempt != nil {
+		rec.applied = applied
+		if err := c.record(&rec); err != nil {
+			return webhook.OutcomeResult{}, err
+		}
+		c.observe(d.endpoint, o.Attempt, applied && d.state == exhausted)
+	}
+	d.updatedAt, d.dirty = c.now, true
+	c.stats.move(d.endpoint, before, d.kind())
+	return webhook.OutcomeResult{Applied: applied}, nil
+}
+
+// examine finds out whether an outcome was committed before, or its attempt's ID is taken, or it comes
+// late for a lease that Claim gave up on.
+func (c *commit) examine(o *webhook.Outcome, rec *record) (r webhook.OutcomeResult, done bool, err error) {
+	d := rec.delivery
+	if o.Attempt == nil {
+		again := d.settled == o.Lease && o.Lease != 0
+		return webhook.OutcomeResult{Applied: again}, again, nil
+	}
+	if err := c.flushOutcomes(); err != nil {
+		return r, false, err
+	}
+	found, err := c.one(func(row row) {
+		rec.replaces, rec.number = row.int(0), row.int(1)
+		r.Applied, done = row.int(2) == 1, row.int(2) != attemptLost
+	}, `SELECT key, number, applied FROM webhook_attempt WHERE delivery = ? AND lease = ?`, d.key, o.Lease)
+	if err != nil || found && done {
+		return r, done, err
+	}
+	if key, _, ok := id.Split(id.Attempt, o.Attempt.ID); ok && (!found || key != rec.replaces) {
+		r.Taken, err = c.one(func(row) {}, `SELECT 1 FROM webhook_attempt WHERE key = ?`, key)
+	} else {
+		r.Taken = !ok
+	}
+	if err != nil || r.Taken {
+		return r, r.Taken, err
+	}
+	if d.state != pending {
+		// Its event may have been erased; of a pending delivery it never is.
+		head, err := c.eventHead(d.event)
+		if err != nil {
+			return r, false, err
+		}
+		rec.erased = head != nil && head.erased
+	}
+	return r, false, nil
+}
+
+func (c *commit) apply(d *delivery, o *webhook.Outcome, won bool) (err error) {
+	d.failed, d.uncharged, d.deferrals = int64(o.Failed), int64(o.Uncharged), int64(o.Deferrals)
+	if o.Attempt == nil {
+		d.settled = o.Lease
+		d.plainTrigger()
+	} else {
+		d.trigger, d.bulk = triggerAutomatic, 0
+	}
+	switch {
+	case won:
+		d.end(succeeded, 0, c.now)
+	case o.State.Final():
+		code, err := c.internOpt(string(o.FailureCode))
+		if err != nil {
+			return err
+		}
+		d.end(number(deliveryStates, o.State), code, c.now)
+	default:
+		d.dueAt = o.NextAt.UnixMicro()
+		d.nextAt = d.dueAt
+		return c.lower(d)
+	}
+	return nil
+}
+
+// lower makes Claim look at a pending delivery in time. Its endpoint's head, if there is one, knows
+// better than the caller whether it is held or ordered.
+func (c *commit) lower(d *delivery) error { return c.session.lower(d) }
+
+func (q *session) lower(d *delivery) error {
+	changed, err := q.changed(`UPDATE webhook_head SET next_at = min(next_at, ?), first_key = min(first_key, ?)
+		WHERE endpoint = ?`, d.nextAt, d.key, d.endpoint)
+	if err != nil || changed > 0 {
+		return err
+	}
+	return q.exec(`INSERT INTO webhook_head (endpoint, next_at, held, first_key)
+		SELECT num, ?, state > 0, CASE WHEN ordered THEN ? END FROM webhook_endpoint WHERE num = ?`,
+		d.nextAt, d.key, d.endpoint)
+}
+
+// unblock makes Claim look at an ordered endpoint, since the delivery that others wait for may have
+// ended. From when on the next one may be claimed is for Claim to see; 0 is never too late.
+func (q *session) unblock(endpoint int64) error {
+	return q.exec(`UPDATE webhook_head SET next_at = 0 WHERE endpoint = ? AND first_key IS NOT NULL AND next_at > 0`, endpoint)
+}
+
+// flushOutcomes writes what was gathered of attempts and deliveries.
+func (c *commit) flushOutcomes() error {
+	all, err := c.attempts.flush(c.session)
+	if err != nil {
+		return err
+	}
+	if !all {
+		return errAgain
+	}
+	for _, d := range c.rows {
+		if !d.dirty {
+			continue
+		}
+		if err := c.save(d); err != nil {
+			return err
+		}
+		d.dirty = false
+	}
+	return nil
+}
+
+func (c *commit) giveBack(r webhook.Return) error {
+	key, rest, ok := id.Split(id.Delivery, r.DeliveryID)
+	if !ok {
+		return nil
+	}
+	d, err := c.deliveryByKey(key)
+	if err != nil || d == nil || d.rest != rest || d.owner == 0 || d.lease != r.Lease {
+		return err
+	}
+	before := d.kind()
+	d.owner, d.leasedAt = 0, none
+	d.plainTrigger()
+	if d.state == pending {
+		d.nextAt = d.dueAt
+		if err := c.lower(d); err != nil {
+			return err
+		}
+	}
+	c.stats.move(d.endpoint, before, d.kind())
+	if err := c.unblock(d.endpoint); err != nil {
+		return err
+	}
+	return c.save(d)
+}
+
+// record is an attempt on its way into its row.
+type record struct {
+	*delivery
+	lease, number int64
+	given         *webhook.DeliveryAttempt
+	replaces      int64 // the key of the interrupted attempt of the same lease
+	applied       bool
+	lost          bool // Claim writes it
+	erased        bool // its event's payload is gone, and so must be what was captured
+}
+
+const attemptLost = 2
+
+// record stores an attempt under its lease, in the place of an interrupted one or with the next number.
+func (c *commit) record(rec *record) error {
+	if rec.replaces != 0 {
+		if err := c.exec(`DELETE FROM webhook_attempt WHERE key = ?`, rec.replaces); err != nil {
+			return err
+		}
+	} else {
+		rec.delivery.attempts++
+	}
+	code, err := c.addAttempt(&c.attempts, rec, c.now)
+	if err != nil {
+		return err
+	}
+	rec.delivery.summarise(rec, code)
+	if !c.careful && rec.replaces == 0 {
+		return nil
+	}
+	return c.flushOutcomes()
+}
+
+// summarise keeps the last attempt on the delivery's row.
+func (d *delivery) summarise(rec *record, code int64) {
+	if rec.number < d.attempts {
+		return
+	}
+	a := rec.given
+	d.lastAt, d.lastCode = a.StartedAt.UnixMicro(), code
+	d.lastStatus, d.lastError = none, ""
+	if a.StatusCode != nil {
+		d.lastStatus = int64(*a.StatusCode)
+	} else {
+		d.lastError = a.Error
+	}
+}
+
+// health is an endpoint's, read and perhaps changed by a commit.
+type health struct {
+	webhook.EndpointHealth
+	changed bool
+	ordered bool
+}
+
+func (c *commit) readHealth() error {
+	c.health = map[int64]*health{}
+	keys := make([]int64, 0, len(c.rows))
+	for _, d := range c.rows {
+		if _, ok := c.health[d.endpoint]; !ok {
+			c.health[d.endpoint] = &health{}
+			keys = append(keys, d.endpoint)
+		}
+	}
+	return inKeys(keys, func(marks string, args []any) error {
+		return c.query(func(r row) error {
+			h := c.health[r.int(0)]
+			h.EndpointHealth, h.ordered = scanHealth(r, 2), r.int(1) != 0
+			return nil
+		}, `SELECT num, ordered, `+healthColumns+` FROM webhook_endpoint WHERE num IN (`+marks+`)`, args...)
+	})
+}
+
+const healthColumns = `failing_since, failures, exhausted, last_success_at, last_failure_at`
+
+func scanHealth(r row, i int) webhook.EndpointHealth {
+	return webhook.EndpointHealth{
+		FailingSince: r.time(i), Failures: r.int(i + 1), Exhausted: r.int(i + 2),
+		LastSuccessAt: r.time(i + 3), LastFailureAt: r.time(i + 4),
+	}
+}
+
+// observe adds an attempt to the endpoint's health and hours. Interrupted ones say nothing about the
+// endpoint, and canceled ones nothing about its health.
+func (c *commit) observe(endpoint int64, a *webhook.DeliveryAttempt, exhausted bool) {
+	c.stats.attempt(endpoint, a)
+	h := c.health[endpoint]
+	was := h.EndpointHealth
+	switch a.Status {
+	case webhook.AttemptFailed:
+		if h.FailingSince.IsZero() {
+			h.FailingSince = whole(a.StartedAt)
+		}
+		h.Failures++
+		h.LastFailureAt = later(h.LastFailureAt, whole(a.CompletedAt))
+		if exhausted {
+			h.Exhausted++
+		}
+	case webhook.AttemptSucceeded:
+		h.FailingSince, h.Failures, h.Exhausted = time.Time{}, 0, 0
+		h.LastSuccessAt = later(h.LastSuccessAt, a.CompletedAt.Truncate(time.Minute).UTC())
+	}
+	h.changed = h.changed || h.EndpointHealth != was
+}
+
+func (c *commit) saveHealth() error {
+	for _, num := range sortedKeys(c.health) {
+		h := c.health[num]
+		if h.ordered {
+			if err := c.unblock(num); err != nil {
+				return err
+			}
+		}
+		if !h.changed {
+			continue
+		}
+		if err := c.exec(`UPDATE webhook_endpoint SET failing_since = ?, failures = ?, exhausted = ?,
+			last_success_at = ?, last_failure_at = ? WHERE num = ?`,
+			micro(h.FailingSince), h.Failures, h.Exhausted, micro(h.LastSuccessAt), micro(h.LastFailureAt), num,
+		); err != nil {
+			return err
+		}
+	}
+	for i := range c.batch.Outcomes {
+		key, rest, ok := id.Split(id.Delivery, c.batch.Outcomes[i].DeliveryID)
+		if d := c.rows[key]; ok && d != nil && d.rest == rest {
+			c.result.Outcomes[i].Health = c.health[d.endpoint].EndpointHealth
+		}
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func whole(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return fromMicro(t.UnixMicro())
+}
+
+var insertAttempts = newInserts(`INSERT INTO webhook_attempt (key, rest, delivery, lease, endpoint, tenant,
+	number, trigger, status, applied, bulk, status_code, error_code, error, started_at, delivered_at,
+	responded_at, completed_at, duration_ms, timings, resends, retry_after_ms, next_attempt_at, created_at,
+	updated_at, detail_pruned_at, method, url, remote_addr, truncated, request_headers, response_headers,
+	preview) VALUES`,
+	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	`ON CONFLICT DO NOTHING`)
+
+// addAttempt gathers an attempt's row and returns the number of its error code.
+func (q *session) addAttempt(in *inserter, rec *record, now int64) (code int64, err error) {
+	a, d := rec.given, rec.delivery
+	key, rest, ok := id.Split(id.Attempt, a.ID)
+	if !ok {
+		return 0, errAgain // the careful way answers that the ID cannot be kept
+	}
+	if code, err = q.internOpt(string(a.ErrorCode)); err != nil {
+		return 0, err
+	}
+	bulk, err := q.internOpt(a.BulkRetryID)
+	if err != nil {
+		return 0, err
+	}
+	applied := int64(0)
+	if rec.lost {
+		applied = attemptLost
+	} else if rec.applied {
+		applied = 1
+	}
+	created, updated := any(now), any(now)
+	if !a.CreatedAt.IsZero() {
+		created = a.CreatedAt.UnixMicro()
+	}
+	if !a.UpdatedAt.IsZero() {
+		updated = a.UpdatedAt.UnixMicro()
+	}
+	request, response, preview, prunedAt := jsonMap(a.RequestHeaders), jsonMap(a.ResponseHeaders),
+		textPtr(a.ResponseBodyPreview), microPtr(a.DetailPrunedAt)
+	if rec.erased && (request != nil || response != nil || preview != nil) {
+		request, response, preview, prunedAt, updated = nil, nil, nil, now, now
+	}
+	in.add(key, rest, d.key, rec.lease, d.endpoint, d.tenant, rec.number, number(triggers, a.Trigger),
+		number(attemptStatuses, a.Status), applied, ref(bulk), intPtr(a.StatusCode), ref(code), text(a.Error),
+		a.StartedAt.UnixMicro(), microPtr(a.DeliveredAt), microPtr(a.RespondedAt), a.CompletedAt.UnixMicro(),
+		a.DurationMS, timings(a.Timings), int64(a.Resends), int64Ptr(a.RetryAfterMS), microPtr(a.NextAttemptAt),
+		created, updated, prunedAt, a.Method, a.URL, text(a.RemoteAddr), flag(a.ResponseBodyTruncated),
+		request, response, preview)
+	return code, nil
+}
+
+func textPtr(s *string) any {
+	if s == nil {
+		return nil
+	}
+	return *s
+}
+
+func intPtr(n *int) any {
+	if n == nil {
+		return nil
+	}
+	return int64(*n)
+}
+
+func int64Ptr(n *int64) any {
+	if n == nil {
+		return nil
+	}
+	return *n
+}
+
+// sortedKeys gives writes an order, so that equal batches do equal work.
+func sortedKeys[V any](m map[int64]V) []int64 {
+	keys := make([]int64, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
