@@ -172,6 +172,12 @@ func (p *group) add(ev *webhook.NewEvent) (status webhook.SendStatus, err error)
 			return webhook.SendTaken, nil
 		}
 	}
+	if ev.Replay {
+		if !p.careful {
+			return 0, errAgain
+		}
+		return p.replayed(&f)
+	}
 	if f.tenant, err = p.intern(ev.Event.TenantID); err != nil {
 		return 0, err
 	}

@@ -49,6 +49,7 @@ var parts = []part{
 	{"finish", (*pruning).finished},
 	{"event", (*pruning).events},
 	{"hour", (*pruning).hours},
+	{"bulk", (*pruning).bulkRetries},
 }
 
 func (p *pruning) run() error {

@@ -38,6 +38,11 @@ func (q *session) requeue(r *webhook.RequeueRequest, deliveryID string, sums sta
 		if d.state != pending {
 			return webhook.RequeueFinished, nil
 		}
+		if r.BulkRetryID != "" {
+			if bulk, err := q.find(r.BulkRetryID); err != nil || bulk == 0 || bulk != d.bulk {
+				return webhook.RequeueFinished, err
+			}
+		}
 		return webhook.RequeueDone, q.cancel(d, canceled, r.Code, r.Now.UnixMicro(), sums)
 	}
 	return q.retry(d, r, sums)

@@ -189,3 +189,16 @@ CREATE TABLE webhook_stat (
 	n        INTEGER NOT NULL,
 	PRIMARY KEY (endpoint, hour, kind)
 ) STRICT, WITHOUT ROWID;
+
+-- Bulk retries: few, so lists go through them by key.
+CREATE TABLE webhook_bulk (
+	key         INTEGER PRIMARY KEY,
+	rest        INTEGER NOT NULL,
+	tenant      INTEGER,          -- NULL: of all tenants
+	state       TEXT NOT NULL,
+	leased_by   TEXT NOT NULL,
+	lease_until INTEGER,
+	progress    BLOB,             -- the dispatcher's
+	created_at  INTEGER NOT NULL,
+	updated_at  INTEGER NOT NULL
+) STRICT;
