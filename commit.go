@@ -174,6 +174,9 @@ func (d *Dispatcher) stored(c *commit, res SendResult) {
 		return
 	}
 	for i := range res.Receipts {
+		if c.group.Events[i].Replay {
+			continue
+		}
 		e := c.group.Events[i].Event
 		e.Payload = nil
 		d.observe(Notice{Kind: NoticeSent, Event: &e, Receipt: &res.Receipts[i]})

@@ -96,20 +96,21 @@ type Delivery struct {
 // DeliveryQuery selects deliveries, newest first. Filters combine. An empty TenantID is the tenant "";
 // only AllTenants looks across tenants.
 type DeliveryQuery struct {
-	TenantID      string
-	AllTenants    bool
-	EndpointID    string
-	EventID       string
-	EventType     string
-	Status        DeliveryStatus
-	States        []DeliveryState
-	ErrorCode     ErrorCode // of the last attempt, or why it ended
-	ResponseClass int       // 2 for 2xx … 5 for 5xx: of the last attempt
-	Since, Until  time.Time // created at or after, before
-	FinishedSince time.Time // final, since then
-	Attributes    map[string]string
-	After         string // the last ID of the page before
-	Limit         int    // 50; at most 500
+	TenantID      string            `json:"tenantId"`
+	AllTenants    bool              `json:"allTenants,omitempty"`
+	EndpointID    string            `json:"endpointId,omitempty"`
+	EventID       string            `json:"eventId,omitempty"`
+	EventType     string            `json:"eventType,omitempty"`
+	Status        DeliveryStatus    `json:"status,omitempty"`
+	States        []DeliveryState   `json:"states,omitempty"`
+	ErrorCode     ErrorCode         `json:"errorCode,omitempty"`     // of the last attempt, or why it ended
+	ResponseClass int               `json:"responseClass,omitempty"` // 2 for 2xx … 5 for 5xx: of the last attempt
+	Since         time.Time         `json:"since,omitzero"`          // created at or after
+	Until         time.Time         `json:"until,omitzero"`          // created before
+	FinishedSince time.Time         `json:"finishedSince,omitzero"`  // final, since then
+	Attributes    map[string]string `json:"attributes,omitempty"`
+	After         string            `json:"after,omitempty"` // the last ID of the page before
+	Limit         int               `json:"limit,omitempty"` // 50; at most 500
 }
 
 // AttemptQuery selects attempts, newest first.

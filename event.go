@@ -133,7 +133,7 @@ func (d *Dispatcher) untilStored(ctx context.Context, store EndpointStore, once 
 			if err := d.directory.refresh(ctx, store); err != nil {
 				return nil, err
 			}
-		case SendTaken: // other IDs are drawn
+		case SendTaken, SendGone: // other IDs are drawn
 		}
 	}
 	return nil, fmt.Errorf("%w: endpoints changed %d times while the event was being stored; send it again", ErrConflict, maxSendTries)
@@ -203,10 +203,15 @@ func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, 
 	if err != nil {
 		return SendResult{}, err
 	}
-	c.done = make(chan sendReply, 1)
 	if r := d.current.Load(); r != nil {
 		d.handOver(r, c)
 	}
+	return d.commitGroup(ctx, c)
+}
+
+// commitGroup lets a group ride the next commit and waits for the answer.
+func (d *Dispatcher) commitGroup(ctx context.Context, c *commit) (SendResult, error) {
+	c.done = make(chan sendReply, 1)
 	d.commits.Add(c, true)
 	select {
 	case reply := <-c.done:
@@ -262,10 +267,7 @@ func (e *Event) fingerprint() []byte {
 }
 
 func (d *Dispatcher) fanOut(e *Event, matched []*known) []NewDelivery {
-	due := e.CreatedAt
-	if e.DeliverAt.After(due) {
-		due = e.DeliverAt
-	}
+	due := latest(e.CreatedAt, e.DeliverAt)
 	deliveries := make([]NewDelivery, len(matched))
 	for i, k := range matched {
 		deliveries[i] = NewDelivery{ID: d.newID(id.Delivery), EndpointID: k.row.ID, DueAt: due}

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -393,6 +394,28 @@ func (q *queue) drain(endpointID string) []*job {
 		}
 	} else if l := q.lanes[endpointID]; l != nil {
 		take(l)
+	}
+	q.waiting -= len(jobs)
+	q.unsettled += len(jobs)
+	return jobs
+}
+
+// discard is drain for the jobs that drop chooses, wherever they wait.
+func (q *queue) discard(drop func(*Claim) bool) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var jobs []*job
+	for _, l := range q.lanes {
+		l.jobs = slices.DeleteFunc(l.jobs, func(j *job) bool {
+			yes := drop(&j.claim)
+			if yes {
+				q.bytes -= j.bytes
+				jobs = append(jobs, j)
+			}
+			return yes
+		})
+		q.place(l)
+		q.tidy(l)
 	}
 	q.waiting -= len(jobs)
 	q.unsettled += len(jobs)

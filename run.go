@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -26,6 +27,9 @@ type run struct {
 	chores   sync.WaitGroup
 
 	prune chan struct{} // prune now; holds one
+	bulk  chan struct{} // look for bulk retries now; holds one
+
+	bulksDone atomic.Bool // RunOnce has led all bulk retries to their ends
 
 	freedAt time.Time // the loop's: when dead owners were last looked for
 
@@ -46,7 +50,7 @@ var errShutdown = errors.New("webhook: shutting down")
 func (d *Dispatcher) Run(ctx context.Context) error { return d.run(ctx, false) }
 
 // RunOnce delivers what is due, waits for the results and returns: for cron jobs and command lines. What
-// becomes due in the meantime is delivered too. If ctx ends first, it ends as Run does, with ctx's error.
+// becomes due in the meantime is delivered too, and bulk retries are led to their ends. If ctx ends first, it ends as Run does, with ctx's error.
 func (d *Dispatcher) RunOnce(ctx context.Context) error { return d.run(ctx, true) }
 
 func (d *Dispatcher) run(ctx context.Context, once bool) error {
@@ -62,6 +66,7 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.chores.Go(func() { r.janitor(ctx) })
+	r.chores.Go(func() { r.bulkRetries(ctx) })
 	err := r.loop(ctx)
 	cancel()
 	r.drain()
@@ -73,7 +78,8 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 }
 
 func (d *Dispatcher) newRun(once bool) *run {
-	r := &run{d: d, once: once, wake: make(chan struct{}, 1), prune: make(chan struct{}, 1)}
+	r := &run{d: d, once: once, wake: make(chan struct{}, 1), prune: make(chan struct{}, 1),
+		bulk: make(chan struct{}, 1)}
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
 	r.queue = newQueue(&d.cfg, d.now, r.poke, func() { r.workers.Go(r.work) })
 	return r
@@ -145,7 +151,7 @@ func (r *run) loop(ctx context.Context) error {
 
 // quiet lets RunOnce look again as soon as all that it had is done.
 func (r *run) quiet() <-chan struct{} {
-	if !r.once {
+	if !r.once || !r.bulksDone.Load() {
 		return nil
 	}
 	return r.queue.whenQuiet()
@@ -165,6 +171,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if err := r.freeLeases(ctx); err != nil {
 		return r.storeFault(ctx, err), false
 	}
+	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
 	limit, caps, exclude := r.queue.wants()
 	if limit <= 0 {
 		return d.cfg.PollInterval, false
@@ -267,7 +274,8 @@ func (r *run) deliver(j *job) {
 	k := d.directory.get(c.EndpointID)
 	now := d.now()
 	switch {
-	case k == nil || k.row.State != EndpointEnabled || c.LeaseUntil.Sub(now) < d.timeoutOf(k)+startMargin:
+	case k == nil || k.row.State != EndpointEnabled || c.LeaseUntil.Sub(now) < d.timeoutOf(k)+startMargin ||
+		d.erasures.cover(c, now):
 		r.queue.finish(j, unknownCapacity)
 		d.commits.Add(&commit{run: r, back: j}, false)
 		return

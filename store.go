@@ -185,6 +185,11 @@ type NewEvent struct {
 	// Fingerprint tells whether two events of one IdempotencyKey are the same; nil without a key.
 	Fingerprint []byte
 	Deliveries  []NewDelivery
+	// Replay: the event is stored already, of Event only the ID counts, and the deliveries are added to
+	// it, except to endpoints that have one of this event. The receipt names the event's deliveries to
+	// these endpoints, old or new, and is a duplicate if none has an ID given here. CreatedAt of what is
+	// added is Batch.Now. A replay stands alone in its group.
+	Replay bool
 }
 
 // NewDelivery is a delivery on its way into the store.
@@ -234,6 +239,7 @@ const (
 	SendStale                      // not stored: the generation moved on; match again
 	SendConflict                   // not stored: an idempotency key stands for another event
 	SendTaken                      // not stored: the store cannot keep one of the IDs; give others
+	SendGone                       // not stored: the event to be replayed is not there, or erased
 )
 
 // SendResult answers a [SendGroup]. Receipts has one entry for each event if it was stored; the
@@ -311,7 +317,7 @@ type RequeueRequest struct {
 	IDs         []string
 	Action      RequeueAction
 	Trigger     Trigger   // of the next attempt
-	BulkRetryID string    // of the next attempt, or ""
+	BulkRetryID string    // of the next attempt, or ""; RequeueCancel: only if the next attempt is its
 	Code        ErrorCode // why it is canceled
 }
 
@@ -324,7 +330,7 @@ const (
 	RequeueLeased                 // an attempt is under way
 	RequeueErased                 // its payload is gone
 	RequeueDeleted                // its endpoint is gone
-	RequeueFinished               // to be canceled, but already final
+	RequeueFinished               // to be canceled, but already final, or no longer the bulk retry's
 )
 
 // PruneRequest is one step of retention. Zero times mean: not that.

@@ -128,6 +128,7 @@ type Dispatcher struct {
 	sender    sender
 	commits   *batch.Batcher[*commit]
 	faults    storeFaults
+	erasures  erasures
 	failing   sync.Map // endpoint IDs that the Observer was told are failing
 
 	starting sync.Mutex          // held by Run and RunOnce

@@ -63,6 +63,11 @@
 // row. An outcome without an attempt is known by the last lease that ended so. Refusals are not
 // promises: a group that was refused is judged anew.
 //
+// A replay adds deliveries to an event that is there: the one event of its group, by ID. Which endpoints
+// have one already is decided inside the transaction, so that two replays at once add one. Its answer to a
+// repetition is that of the first time because a delivery that is there under the ID given is its own.
+// What erasure or another generation would refuse is only what is still to be added.
+//
 // # Generation
 //
 // Which endpoints an event goes to is decided in the dispatcher, from its copy of the endpoints. The
@@ -121,7 +126,8 @@
 //
 // A store may offer more by further methods, which the dispatcher looks for in one place: a clock that all its
 // users share, a way to be woken when another process has committed, upkeep such as checkpoints, and
-// knowledge of which leases belong to the dead. None of it is needed to be correct: without them the
+// knowledge of which leases belong to the dead. [webhook.BulkStore] keeps bulk retries; storetest.Run holds a
+// store that has it to its rules. None of it is needed to be correct: without them the
 // dispatcher uses its own clock, polls, and waits for leases to end. Close, if there is one, may be called
 // twice.
 package store

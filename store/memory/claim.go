@@ -118,7 +118,7 @@ func (c *claim) lease(d *delivery) {
 		Lease: d.lease, LeaseUntil: at(c.until), AttemptNumber: len(d.attempts) + 1,
 		Failed: d.failed, Uncharged: d.uncharged, Deferrals: d.deferrals,
 		Trigger: trigger, BulkRetryID: d.bulkRetryID,
-		DueAt: at(d.dueAt), CreatedAt: d.event.CreatedAt,
+		DueAt: at(d.dueAt), CreatedAt: d.createdAt,
 	})
 }
 

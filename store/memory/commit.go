@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/outhook/webhook"
 )
@@ -69,7 +70,11 @@ func (s *Store) send(g webhook.SendGroup, now int64) webhook.SendResult {
 		return webhook.SendResult{Status: webhook.SendStale}
 	}
 	for _, ev := range p.fresh {
-		s.insert(ev, now)
+		if ev.Replay {
+			s.add(s.events[ev.Event.ID], p.missing, now)
+		} else {
+			s.insert(ev, now)
+		}
 	}
 	return webhook.SendResult{Status: webhook.SendStored, Receipts: p.receipts}
 }
@@ -79,9 +84,13 @@ type plan struct {
 	store    *Store
 	receipts []webhook.Receipt
 	fresh    []*webhook.NewEvent
+	missing  []webhook.NewDelivery // of a replay
 }
 
 func (p *plan) add(ev *webhook.NewEvent) webhook.SendStatus {
+	if ev.Replay {
+		return p.replay(ev)
+	}
 	first, known := p.sameKey(ev)
 	switch {
 	case p.store.events[ev.Event.ID] != nil: // by an earlier try
@@ -95,14 +104,54 @@ func (p *plan) add(ev *webhook.NewEvent) webhook.SendStatus {
 		p.receipts = append(p.receipts, r)
 		return webhook.SendStored
 	}
-	for _, d := range ev.Deliveries {
-		if p.store.deliveries[d.ID] != nil {
-			return webhook.SendTaken
-		}
+	if p.taken(ev.Deliveries) {
+		return webhook.SendTaken
 	}
 	p.fresh = append(p.fresh, ev)
 	p.receipts = append(p.receipts, receiptOf(ev))
 	return webhook.SendStored
+}
+
+func (p *plan) taken(deliveries []webhook.NewDelivery) bool {
+	return slices.ContainsFunc(deliveries, func(d webhook.NewDelivery) bool { return p.store.deliveries[d.ID] != nil })
+}
+
+// replay finds the endpoints that the event has no delivery to yet.
+func (p *plan) replay(ev *webhook.NewEvent) webhook.SendStatus {
+	e := p.store.events[ev.Event.ID]
+	if e == nil {
+		return webhook.SendGone
+	}
+	r := receiptOf(ev)
+	r.Duplicate = true
+	for i, n := range ev.Deliveries {
+		d := e.deliveryTo(n.EndpointID)
+		if d == nil {
+			p.missing = append(p.missing, n)
+		} else {
+			r.DeliveryIDs[i] = d.id
+		}
+		r.Duplicate = r.Duplicate && r.DeliveryIDs[i] != n.ID
+	}
+	switch {
+	case len(p.missing) > 0 && e.ErasedAt != nil:
+		return webhook.SendGone
+	case p.taken(p.missing):
+		return webhook.SendTaken
+	case len(p.missing) > 0:
+		p.fresh = append(p.fresh, ev)
+	}
+	p.receipts = append(p.receipts, r)
+	return webhook.SendStored
+}
+
+func (e *event) deliveryTo(endpointID string) *delivery {
+	for _, d := range e.deliveries {
+		if d.endpoint.row.ID == endpointID {
+			return d
+		}
+	}
+	return nil
 }
 
 // sameKey finds the event that has this one's idempotency key, in the store or earlier in the group.
@@ -141,25 +190,36 @@ func (s *Store) insert(n *webhook.NewEvent, now int64) {
 	if ev.IdempotencyKey != "" {
 		s.keys[idempotencyKey{ev.TenantID, ev.IdempotencyKey}] = ev
 	}
-	tenant := s.tenant(ev.TenantID)
 	s.all.events.put(ev)
-	tenant.events.put(ev)
-	ev.deliveries = make([]*delivery, len(n.Deliveries))
-	for i, nd := range n.Deliveries {
-		d := newDelivery(ev, s.endpoints[nd.EndpointID], nd, now)
-		ev.deliveries[i] = d
-		s.deliveries[d.id] = d
-		s.all.deliveries.put(d)
-		tenant.deliveries.put(d)
-		s.settle(d)
+	s.tenant(ev.TenantID).events.put(ev)
+	ev.deliveries = make([]*delivery, 0, len(n.Deliveries))
+	for _, nd := range n.Deliveries {
+		s.addDelivery(newDelivery(ev, s.endpoints[nd.EndpointID], nd, now))
 	}
+}
+
+// add gives an event that is stored more deliveries.
+func (s *Store) add(ev *event, deliveries []webhook.NewDelivery, now int64) {
+	for _, nd := range deliveries {
+		d := newDelivery(ev, s.endpoints[nd.EndpointID], nd, now)
+		d.createdAt = at(now)
+		s.addDelivery(d)
+	}
+}
+
+func (s *Store) addDelivery(d *delivery) {
+	d.event.deliveries = append(d.event.deliveries, d)
+	s.deliveries[d.id] = d
+	s.all.deliveries.put(d)
+	s.tenant(d.event.TenantID).deliveries.put(d)
+	s.settle(d)
 }
 
 func newDelivery(ev *event, e *endpoint, n webhook.NewDelivery, now int64) *delivery {
 	due := n.DueAt.UnixMicro()
 	d := &delivery{
-		id: n.ID, event: ev, endpoint: e, state: webhook.StateScheduled, dueAt: due, nextAt: due,
-		updatedAt: now, trigger: webhook.TriggerInitial,
+		id: n.ID, event: ev, endpoint: e, createdAt: ev.CreatedAt, state: webhook.StateScheduled,
+		dueAt: due, nextAt: due, updatedAt: now, trigger: webhook.TriggerInitial,
 	}
 	if n.LeasedBy != "" {
 		d.leaseTo(n.LeasedBy, now, n.LeaseUntil.UnixMicro(), d.trigger)

@@ -46,6 +46,7 @@ func (s *Store) eraseEvent(e *event, now int64) (r webhook.EraseResult) {
 func (s *Store) eraseTenant(tenantID string, limit int) (r webhook.EraseResult) {
 	rows := s.tenants[tenantID]
 	if rows == nil {
+		s.eraseBulkRetries(tenantID)
 		return r
 	}
 	for _, e := range rows.endpoints.up("", limit) {
@@ -70,6 +71,7 @@ func (s *Store) eraseTenant(tenantID string, limit int) (r webhook.EraseResult) 
 			break
 		}
 	}
+	s.eraseBulkRetries(tenantID)
 	r.More = rows.endpoints.len()+rows.events.len() > 0
 	if !r.More {
 		delete(s.tenants, tenantID)

@@ -31,6 +31,7 @@ type Store struct {
 	events     map[string]*event
 	deliveries map[string]*delivery
 	keys       map[idempotencyKey]*event
+	bulks      ordered[*bulkRetry]
 
 	all     *rows            // of every tenant
 	tenants map[string]*rows // the same by tenant
@@ -89,9 +90,10 @@ func (e *event) key() string { return e.ID }
 
 // delivery is a row of the queue. Its times are in microseconds since 1970.
 type delivery struct {
-	id       string
-	event    *event
-	endpoint *endpoint
+	id        string
+	event     *event
+	endpoint  *endpoint
+	createdAt time.Time
 
 	state     webhook.DeliveryState // StateScheduled stands for pending
 	counted   webhook.DeliveryState // as which it stands in the endpoint's counts

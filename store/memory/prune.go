@@ -26,6 +26,7 @@ func (s *Store) Prune(ctx context.Context, r webhook.PruneRequest) (webhook.Prun
 	switch {
 	case r.Cursor == "":
 		s.pruneHours(r)
+		s.pruneBulkRetries(r.FinishedBefore)
 	case strings.HasPrefix(r.Cursor, atDeliveries), strings.HasPrefix(r.Cursor, atEvents):
 		part, after = r.Cursor[:1], r.Cursor[1:]
 	default:

@@ -19,6 +19,8 @@ func (s *Store) Requeue(ctx context.Context, r webhook.RequeueRequest) ([]webhoo
 		switch {
 		case d == nil:
 			out[i] = webhook.RequeueNotFound
+		case r.Action == webhook.RequeueCancel && r.BulkRetryID != "" && d.bulkRetryID != r.BulkRetryID:
+			out[i] = webhook.RequeueFinished
 		case r.Action == webhook.RequeueCancel:
 			out[i] = s.cancel(d, r.Code, r.Now.UnixMicro())
 		default:

@@ -152,7 +152,7 @@ type deliveryFilter struct {
 }
 
 func (f *deliveryFilter) matches(d *delivery) bool {
-	created := d.event.CreatedAt
+	created := d.createdAt
 	return (f.EndpointID == "" || d.endpoint.row.ID == f.EndpointID) &&
 		(f.EventType == "" || d.event.Type == f.EventType) &&
 		(f.Status == "" || d.state.Status() == f.Status) &&
@@ -224,7 +224,7 @@ func (d *delivery) item(now int64) webhook.DeliveryListItem {
 		ID: d.id, TenantID: d.event.TenantID, EventID: d.event.ID, EventType: d.event.Type,
 		EndpointID: d.endpoint.row.ID, Status: d.state.Status(), State: state,
 		AttemptCount: len(d.attempts), DeferralCount: d.deferrals, FailureCode: d.failureCode,
-		ExpiresAt: timeOrNil(d.event.ExpiresAt), CreatedAt: d.event.CreatedAt, UpdatedAt: at(d.updatedAt),
+		ExpiresAt: timeOrNil(d.event.ExpiresAt), CreatedAt: d.createdAt, UpdatedAt: at(d.updatedAt),
 		Attributes: maps.Clone(d.event.Attributes),
 	}
 	if last := d.last(); last != nil {

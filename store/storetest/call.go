@@ -30,6 +30,13 @@ func (w *world) calls(ctx context.Context) map[string]error {
 	_, errs["ListDeliveries"] = s.ListDeliveries(ctx, w.now, webhook.DeliveryQuery{})
 	_, errs["ListAttempts"] = s.ListAttempts(ctx, webhook.AttemptQuery{})
 	_, errs["Stats"] = s.Stats(ctx, w.now, webhook.StatsQuery{})
+	if b, ok := s.(webhook.BulkStore); ok {
+		row := webhook.BulkRetryRow{ID: w.newID(id.BulkRetry), State: webhook.BulkRetryRunning, CreatedAt: w.now, UpdatedAt: w.now}
+		errs["CreateBulkRetry"] = b.CreateBulkRetry(ctx, row)
+		_, errs["UpdateBulkRetry"] = b.UpdateBulkRetry(ctx, row.ID, func(*webhook.BulkRetryRow) error { return nil })
+		_, errs["GetBulkRetry"] = b.GetBulkRetry(ctx, row.ID)
+		_, errs["ListBulkRetries"] = b.ListBulkRetries(ctx, webhook.BulkRetryQuery{AllTenants: true})
+	}
 	return errs
 }
 

@@ -28,11 +28,12 @@ type modelEvent struct {
 }
 
 type modelDelivery struct {
-	id       string
-	event    *modelEvent
-	endpoint *modelEndpoint
-	pending  bool
-	state    webhook.DeliveryState // if not pending
+	id        string
+	event     *modelEvent
+	endpoint  *modelEndpoint
+	createdAt time.Time
+	pending   bool
+	state     webhook.DeliveryState // if not pending
 
 	dueAt, nextAt, updatedAt, endedAt time.Time
 
@@ -109,6 +110,9 @@ func (m *model) send(g webhook.SendGroup, now time.Time) webhook.SendResult {
 	}
 	r := webhook.SendResult{Status: webhook.SendStored}
 	for i, n := range g.Events {
+		if n.Replay {
+			return m.replay(n, g.Generation, now)
+		}
 		receipt, conflict := m.sendOne(n, now)
 		if conflict {
 			return refuse(webhook.SendResult{Status: webhook.SendConflict, ConflictAt: i})
@@ -135,16 +139,20 @@ func (m *model) sendOne(n webhook.NewEvent, now time.Time) (r webhook.Receipt, c
 	e := &modelEvent{n.Event, string(n.Fingerprint)}
 	m.events = append(m.events, e)
 	for _, nd := range n.Deliveries {
-		d := &modelDelivery{
-			id: nd.ID, event: e, endpoint: m.endpoint(nd.EndpointID), pending: true, dueAt: nd.DueAt, nextAt: nd.DueAt,
-			updatedAt: now, trigger: webhook.TriggerInitial,
-		}
-		if nd.LeasedBy != "" {
-			d.lease, d.leasedBy, d.leasedAt, d.leasedFor, d.nextAt = 1, nd.LeasedBy, now, d.trigger, nd.LeaseUntil
-		}
-		m.deliveries = append(m.deliveries, d)
+		m.add(e, nd, e.CreatedAt, now)
 	}
 	return m.receipt(e), false
+}
+
+func (m *model) add(e *modelEvent, n webhook.NewDelivery, createdAt, now time.Time) {
+	d := &modelDelivery{
+		id: n.ID, event: e, endpoint: m.endpoint(n.EndpointID), createdAt: createdAt, pending: true,
+		dueAt: n.DueAt, nextAt: n.DueAt, updatedAt: now, trigger: webhook.TriggerInitial,
+	}
+	if n.LeasedBy != "" {
+		d.lease, d.leasedBy, d.leasedAt, d.leasedFor, d.nextAt = 1, n.LeasedBy, now, d.trigger, n.LeaseUntil
+	}
+	m.deliveries = append(m.deliveries, d)
 }
 
 func (d *modelDelivery) attempt(lease int64) *modelAttempt {
@@ -338,7 +346,7 @@ func (m *model) claim(d *modelDelivery, r webhook.ClaimRequest, interruptedID st
 	return webhook.Claim{
 		DeliveryID: d.id, EndpointID: d.endpoint.ID, Event: d.event.Event, Lease: d.lease, LeaseUntil: r.LeaseUntil,
 		AttemptNumber: len(d.attempts) + 1, Failed: d.failed, Uncharged: d.uncharged, Deferrals: d.deferrals,
-		Trigger: trigger, BulkRetryID: d.bulkRetryID, DueAt: d.dueAt, CreatedAt: d.event.CreatedAt,
+		Trigger: trigger, BulkRetryID: d.bulkRetryID, DueAt: d.dueAt, CreatedAt: d.createdAt,
 	}, lost
 }
 
@@ -351,7 +359,7 @@ func (m *model) requeue(deliveryID string, r webhook.RequeueRequest) (right []we
 		return []webhook.RequeueResult{webhook.RequeueNotFound}
 	}
 	if r.Action == webhook.RequeueCancel {
-		if !d.pending {
+		if !d.pending || r.BulkRetryID != "" && d.bulkRetryID != r.BulkRetryID {
 			return []webhook.RequeueResult{webhook.RequeueFinished}
 		}
 		d.end(webhook.StateCanceled, r.Code, r.Now)

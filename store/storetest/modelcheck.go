@@ -95,7 +95,7 @@ func (d *modelDelivery) item(now time.Time) webhook.DeliveryListItem {
 	item := webhook.DeliveryListItem{
 		ID: d.id, TenantID: d.event.TenantID, EventID: d.event.ID, EventType: d.event.Type, EndpointID: d.endpoint.ID,
 		State: d.shown(now), AttemptCount: len(d.attempts), DeferralCount: d.deferrals, FailureCode: d.failureCode,
-		CreatedAt: d.event.CreatedAt, UpdatedAt: d.updatedAt, Attributes: d.event.Attributes,
+		CreatedAt: d.createdAt, UpdatedAt: d.updatedAt, Attributes: d.event.Attributes,
 	}
 	item.Status = item.State.Status()
 	if !d.event.ExpiresAt.IsZero() {

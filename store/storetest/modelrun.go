@@ -33,6 +33,7 @@ func RunModel(t *testing.T, open func(t *testing.T) webhook.Store) {
 			"":             x.compare,
 			"send":         x.sendEvents,
 			"sendAgain":    x.sendAgain,
+			"replay":       x.replaySome,
 			"claim":        x.claimSome,
 			"claimAll":     x.claimAll,
 			"finish":       x.finishSome,
@@ -351,7 +352,9 @@ func (x *machine) requeueSome(rt *rapid.T) {
 	}
 	x.tick()
 	r := webhook.RequeueRequest{Now: x.now, Action: webhook.RequeueRetry, Trigger: webhook.TriggerManual}
-	switch oneOf(rt, "action", "retry", "bulk", "cancel") {
+	switch oneOf(rt, "action", "retry", "bulk", "cancel", "cancel bulk") {
+	case "cancel bulk":
+		r.Action, r.Code, r.BulkRetryID = webhook.RequeueCancel, webhook.CodeBulkRetryCancelled, "br_01jv8m7qfj6xj9gkz7a4s2h8ey"
 	case "bulk":
 		r.Trigger, r.BulkRetryID = webhook.TriggerBulkRetry, "br_01jv8m7qfj6xj9gkz7a4s2h8ey"
 	case "cancel":

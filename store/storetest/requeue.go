@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -124,6 +125,29 @@ var requeueRules = []rule{
 		w.Equal([]webhook.RequeueResult{webhook.RequeueNotFound}, w.requeue(webhook.RequeueRequest{
 			IDs: []string{w.newID(id.Delivery)}, Action: webhook.RequeueCancel,
 		}))
+	}},
+	{name: "cancels for a bulk retry only what waits for its attempt", check: func(w *world) {
+		e := w.endpoint()
+		ids := w.sendMany(e, 4)
+		bulk := webhook.RequeueRequest{Action: webhook.RequeueRetry, Trigger: webhook.TriggerBulkRetry, BulkRetryID: "br_1", IDs: ids[:3]}
+		w.requeue(bulk)
+		under := w.claim(1)[0]
+		w.Equal(ids[0], under.DeliveryID)
+		w.apply(w.outcome(under, 500)) // the next attempt is automatic
+		w.requeue(webhook.RequeueRequest{
+			Action: webhook.RequeueRetry, Trigger: webhook.TriggerBulkRetry, BulkRetryID: "br_2", IDs: ids[1:2],
+		})
+		w.Equal([]webhook.RequeueResult{
+			webhook.RequeueFinished, webhook.RequeueFinished, webhook.RequeueDone, webhook.RequeueFinished, webhook.RequeueNotFound,
+		}, w.requeue(webhook.RequeueRequest{
+			IDs: append(slices.Clone(ids), w.newID(id.Delivery)), Action: webhook.RequeueCancel, BulkRetryID: "br_1",
+			Code: webhook.CodeBulkRetryCancelled,
+		}))
+		item := w.get(ids[2])
+		w.Equal(webhook.StateCanceled, item.State)
+		w.Equal(webhook.CodeBulkRetryCancelled, item.FailureCode)
+		w.Equal(webhook.StateScheduled, w.state(ids[0]))
+		w.Equal(webhook.StateQueued, w.state(ids[1]))
 	}},
 	{name: "takes a canceled lease for over when its time is", check: func(w *world) {
 		deliveryID := w.send(w.endpoint())

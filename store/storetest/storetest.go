@@ -19,6 +19,7 @@ func Run(t *testing.T, open func(t *testing.T) webhook.Store) {
 		rules []rule
 	}{
 		{"Send", sendRules},
+		{"Replay", replayRules},
 		{"Claim", claimRules},
 		{"Outcome", outcomeRules},
 		{"Requeue", requeueRules},
@@ -26,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) webhook.Store) {
 		{"View", viewRules},
 		{"Stats", statsRules},
 		{"Retention", retentionRules},
+		{"BulkRetry", bulkRules},
 		{"Call", callRules},
 	} {
 		t.Run(group.name, func(t *testing.T) {

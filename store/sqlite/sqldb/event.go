@@ -162,12 +162,17 @@ type eventHead struct {
 	deliveries  []ident
 	fingerprint []byte
 	erased      bool
+	tenant, typ int64
+	expiresAt   any
 }
 
 func (q *session) eventHead(key int64) (h *eventHead, err error) {
 	_, err = q.one(func(r row) {
-		h = &eventHead{rest: r.int(0), deliveries: unpack(r.bytes(1)), erased: !r.null(2)}
-	}, `SELECT rest, deliveries, erased_at FROM webhook_event WHERE key = ?`, key)
+		h = &eventHead{
+			rest: r.int(0), deliveries: unpack(r.bytes(1)), erased: !r.null(2),
+			tenant: r.int(3), typ: r.int(4), expiresAt: opt(r.opt(5)),
+		}
+	}, `SELECT rest, deliveries, erased_at, tenant, type, expires_at FROM webhook_event WHERE key = ?`, key)
 	return h, err
 }
 

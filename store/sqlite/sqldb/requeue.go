@@ -38,6 +38,12 @@ func (q *session) requeue(r *webhook.RequeueRequest, deliveryID string, sums sta
 		if d.state != pending {
 			return webhook.RequeueFinished, nil
 		}
+		if r.BulkRetryID != "" {
+			bulk, err := q.find(r.BulkRetryID)
+			if err != nil || d.bulk == 0 || d.bulk != bulk {
+				return webhook.RequeueFinished, err
+			}
+		}
 		return webhook.RequeueDone, q.cancel(d, canceled, r.Code, r.Now.UnixMicro(), sums)
 	}
 	return q.retry(d, r, sums)

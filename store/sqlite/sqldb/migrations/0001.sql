@@ -189,3 +189,17 @@ CREATE TABLE webhook_stat (
 	n        INTEGER NOT NULL,
 	PRIMARY KEY (endpoint, hour, kind)
 ) STRICT, WITHOUT ROWID;
+
+-- Bulk retries: few rows.
+CREATE TABLE webhook_bulk (
+	key         INTEGER PRIMARY KEY,
+	rest        INTEGER NOT NULL,
+	tenant      INTEGER NOT NULL,
+	all_tenants INTEGER NOT NULL, -- 1: of no tenant in particular
+	state       TEXT NOT NULL,
+	leased_by   TEXT NOT NULL,    -- '': nobody leads it
+	lease_until INTEGER,
+	progress    BLOB,             -- query, bounds and counts, in the dispatcher's encoding
+	created_at  INTEGER NOT NULL,
+	updated_at  INTEGER NOT NULL
+) STRICT;
