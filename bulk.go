@@ -59,7 +59,7 @@ const (
 	maxBulkRate  = 100_000
 	bulkStepSize = 500              // deliveries at most
 	bulkLease    = 30 * time.Second // of a leader
-	bulkPoll     = 5 * time.Second  // to find bulk retries that nobody leads
+	bulkPoll     = 5 * time.Second  // to find bulk retries that nobody leads; PollInterval if that is longer
 )
 
 // BulkRetry retries all deliveries that the query selects and that were made before this call, newest

@@ -30,7 +30,7 @@ func (r *run) bulkRetries(ctx context.Context) {
 		if r.once && open == 0 && err == nil {
 			return
 		}
-		if !sleep(ctx, bulkPoll, r.bulk) {
+		if !sleep(ctx, max(bulkPoll, r.d.cfg.PollInterval), r.bulk) {
 			return
 		}
 	}

@@ -10,9 +10,10 @@ import (
 
 // job is a claimed delivery in this process's memory.
 type job struct {
-	claim Claim
-	bytes int
-	lane  *lane
+	claim    Claim
+	bytes    int
+	lane     *lane
+	deferred bool // it had to wait for the rate limit
 }
 
 // queue shares the slots for attempts fairly among endpoints. Each endpoint has a lane; lanes that may
@@ -263,10 +264,11 @@ func (q *queue) pick() *job {
 		if l == nil {
 			return nil
 		}
+		j := l.jobs[0]
 		if q.pace(l) {
+			j.deferred = true
 			continue
 		}
-		j := l.jobs[0]
 		l.jobs[0] = nil
 		l.jobs = l.jobs[1:]
 		l.inFlight++

@@ -67,23 +67,17 @@ func (d *Dispatcher) Replay(ctx context.Context, eventID string, endpointIDs ...
 	if err := d.directory.refresh(ctx, d.store); err != nil {
 		return Receipt{}, err
 	}
-	for {
-		result, err := d.replayOnce(ctx, e, endpointIDs)
-		if err != nil {
-			return Receipt{}, err
+	receipts, err := d.untilStored(ctx, d.store, func() (SendResult, error) {
+		res, err := d.replayOnce(ctx, e, endpointIDs)
+		if err == nil && res.Status == SendGone {
+			err = fmt.Errorf("%w: event %s has no payload any more", ErrConflict, eventID)
 		}
-		switch result.Status {
-		case SendStored:
-			return result.Receipts[0], nil
-		case SendGone:
-			return Receipt{}, fmt.Errorf("%w: event %s has no payload any more", ErrConflict, eventID)
-		case SendStale:
-			if err := d.directory.refresh(ctx, d.store); err != nil {
-				return Receipt{}, err
-			}
-		case SendConflict, SendTaken: // other IDs are drawn
-		}
+		return res, err
+	})
+	if err != nil {
+		return Receipt{}, err
 	}
+	return receipts[0], nil
 }
 
 func (d *Dispatcher) replayOnce(ctx context.Context, e Event, endpointIDs []string) (SendResult, error) {

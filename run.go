@@ -294,6 +294,9 @@ func (r *run) deliver(j *job) {
 
 func (r *run) finish(j *job, k *known, o Outcome, c capacity) {
 	o.DeliveryID, o.Lease, o.Deferrals = j.claim.DeliveryID, j.claim.Lease, j.claim.Deferrals
+	if j.deferred {
+		o.Deferrals++
+	}
 	r.queue.finish(j, c)
 	r.d.commits.Add(&commit{run: r, result: &result{outcome: o, claim: j.claim, endpoint: k}}, false)
 }
