@@ -98,6 +98,10 @@ func (r *directory) apply(rows []EndpointRow, generation int64) {
 	fresh := make([]*known, 0, len(rows))
 	for _, row := range rows {
 		k := &known{row: row}
+		if row.Deleted() {
+			fresh = append(fresh, k)
+			continue
+		}
 		e, err := r.d.decodeEndpoint(row)
 		if err != nil {
 			// Its attempts will fail, uncharged, and say so; other endpoints are not affected.
