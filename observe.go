@@ -65,7 +65,7 @@ func (d *Dispatcher) reportResult(r *result, res OutcomeResult) {
 	if n.Attempt != nil {
 		d.observe(n)
 	}
-	if r.outcome.State == StateExhausted {
+	if r.outcome.State == StateExhausted && res.Applied {
 		n.Kind = NoticeExhausted
 		d.observe(n)
 	}

@@ -30,7 +30,8 @@ type run struct {
 	freedAt time.Time // the loop's: when dead owners were last looked for
 
 	mu    sync.Mutex
-	next  time.Time // when the loop looks by itself; zero: it is about to
+	next  time.Time // when the loop looks by itself; zero: it is looking
+	early time.Time // the first that became due while it looked
 	ended bool      // no further chore may begin
 }
 
@@ -89,11 +90,36 @@ func (r *run) poke() {
 // dueAt makes the loop look at t, if it did not mean to look before.
 func (r *run) dueAt(t time.Time) {
 	r.mu.Lock()
-	sooner := !r.next.IsZero() && t.Before(r.next)
-	r.mu.Unlock()
-	if sooner {
+	defer r.mu.Unlock()
+	if r.next.IsZero() {
+		r.early = soonest(r.early, t)
+	} else if t.Before(r.next) {
 		r.poke()
 	}
+}
+
+// looking notes that the loop is about to ask the store: what becomes due from now on it may miss.
+func (r *run) looking() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next, r.early = time.Time{}, time.Time{}
+}
+
+// rest says how long to wait, given what became due while the loop looked.
+func (r *run) rest(wait time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.d.now()
+	r.next = soonest(now.Add(wait), r.early)
+	return r.next.Sub(now)
+}
+
+// soonest ignores zero times.
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // loop claims what is due until ctx ends, or, once, until nothing is due.
@@ -101,13 +127,12 @@ func (r *run) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		r.planned(time.Time{})
+		r.looking()
 		wait, done := r.look(ctx)
 		if ctx.Err() != nil || done {
 			return ctx.Err()
 		}
-		r.planned(r.d.now().Add(wait))
-		timer.Reset(wait)
+		timer.Reset(r.rest(wait))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -124,12 +149,6 @@ func (r *run) quiet() <-chan struct{} {
 		return nil
 	}
 	return r.queue.whenQuiet()
-}
-
-func (r *run) planned(t time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.next = t
 }
 
 // look claims once and says how long to wait before the next time. It claims nothing while results

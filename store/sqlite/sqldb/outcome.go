@@ -158,10 +158,9 @@ func (q *session) lower(d *delivery) error {
 }
 
 // unblock makes Claim look at an ordered endpoint, since the delivery that others wait for may have
-// ended.
-func (q *session) unblock(endpoint, now int64) error {
-	return q.exec(`UPDATE webhook_head SET next_at = ? WHERE endpoint = ? AND first_key IS NOT NULL AND next_at > ?`,
-		now, endpoint, now)
+// ended. From when on the next one may be claimed is for Claim to see; 0 is never too late.
+func (q *session) unblock(endpoint int64) error {
+	return q.exec(`UPDATE webhook_head SET next_at = 0 WHERE endpoint = ? AND first_key IS NOT NULL AND next_at > 0`, endpoint)
 }
 
 // flushOutcomes writes what was gathered of attempts and deliveries.
@@ -204,7 +203,7 @@ func (c *commit) giveBack(r webhook.Return) error {
 		}
 	}
 	c.stats.move(d.endpoint, before, d.kind())
-	if err := c.unblock(d.endpoint, c.now); err != nil {
+	if err := c.unblock(d.endpoint); err != nil {
 		return err
 	}
 	return c.save(d)
@@ -319,7 +318,7 @@ func (c *commit) saveHealth() error {
 	for _, num := range sortedKeys(c.health) {
 		h := c.health[num]
 		if h.ordered {
-			if err := c.unblock(num, c.now); err != nil {
+			if err := c.unblock(num); err != nil {
 				return err
 			}
 		}

@@ -91,7 +91,7 @@ func (q *session) cancel(d *delivery, state int64, code webhook.ErrorCode, now i
 	before := d.kind()
 	d.end(state, num, now)
 	sums.move(d.endpoint, before, d.kind())
-	if err := q.unblock(d.endpoint, now); err != nil {
+	if err := q.unblock(d.endpoint); err != nil {
 		return err
 	}
 	return q.save(d)

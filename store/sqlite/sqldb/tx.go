@@ -56,7 +56,7 @@ func (t *userTx) write(ctx context.Context, do func(conn) error) error {
 	if _, err := c.exec(ctx, `SAVEPOINT webhook`, nil); err != nil {
 		return err
 	}
-	err := do(c)
+	err := inTime(do(c))
 	run := context.WithoutCancel(ctx)
 	if err != nil {
 		if _, e := c.exec(run, `ROLLBACK TO webhook`, nil); e != nil {
@@ -70,6 +70,16 @@ func (t *userTx) write(ctx context.Context, do func(conn) error) error {
 }
 
 func (t *userTx) close() error { return nil }
+
+// inTime explains a busy error in a transaction that was not begun for writing: waiting cannot help it.
+func inTime(err error) error {
+	if err == nil || ours(err) || code(err) != codeBusy {
+		return err
+	}
+	return fmt.Errorf("the transaction began without the write lock, and another one writes: "+
+		"begin it IMMEDIATE, by _txlock=immediate in the DSN, with _pragma=busy_timeout(10000) "+
+		"(mattn/go-sqlite3: _busy_timeout=10000): %w", err)
+}
 
 // identify learns what WithTx compares a transaction with.
 func (s *Store) identify(ctx context.Context) error {
