@@ -271,7 +271,7 @@ func (c *comparison) count() {
 			b.duplicates, workers, b.kills, most))
 	}
 	if limit := drainTimeout + 250*time.Millisecond; b.slowestDrain > limit {
-		b.faults = append(b.faults, fmt.Errorf("the call of Run ended %s after SIGTERM; its limit is %s", b.slowestDrain, limit))
+		b.faults = append(b.faults, fmt.Errorf("draining took %s after SIGTERM; its limit is %s", b.slowestDrain, limit))
 	}
 	// A lease that had to run out would show in the second.
 	if limit := c.r.o.TakeOver; limit > 0 && (b.takeOver > limit || b.lastOver > attemptTimeout) {
