@@ -53,6 +53,7 @@ type message struct {
 }
 
 const (
+	saidStart  = "start"  // about to open the store
 	saidUp     = "up"     // the store is open: Orphans
 	saidTry    = "try"    // about to send Key
 	saidAck    = "ack"    // Send returned nil
@@ -109,6 +110,7 @@ func deliver(j job) error {
 		defer stop()
 	}
 	c := &child{job: j, out: os.NewFile(3, "messages")}
+	c.say(message{Kind: saidStart})
 	st := c.open(ctx)
 	if st == nil {
 		return nil

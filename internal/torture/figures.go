@@ -71,7 +71,7 @@ func (f *figures) print(w io.Writer, o options) {
 	line("duplicates", f.Duplicates, fmt.Sprintf("requests after a success; at most %d were in flight", workers*f.Cycles))
 	line("interrupted attempts", f.Interrupted, fmt.Sprintf("%d of deliveries found at a restart", f.Rescued))
 	line("integrity_check ok", f.Integrity, "times")
-	line("slowest take-over", f.TakeOver.Round(time.Millisecond), "from a start to the first delivery taken over from the dead")
+	line("slowest take-over", f.TakeOver.Round(time.Millisecond), "from opening the store to the first delivery taken over from the dead")
 	line("of the last delivery", f.LastOver.Round(time.Millisecond), "which waits for a slot like all others")
 	line("slowest Send", f.Send.Round(time.Millisecond), "")
 	if o.Term {
