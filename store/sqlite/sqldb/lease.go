@@ -13,19 +13,9 @@ func (c *claim) lease() error {
 	if err != nil {
 		return err
 	}
-	found := make(map[int64]*delivery, len(c.keys))
-	if err := c.deliveriesByKey(c.keys, found); err != nil {
-		return err
-	}
-	c.taken = make([]*delivery, len(c.keys))
-	for i, key := range c.keys {
-		c.taken[i] = found[key]
-	}
 	var plain []int64
-	stats := stats{}
 	attempts := inserter{inserts: insertAttempts}
 	for i, d := range c.taken {
-		before := d.kind()
 		trigger := d.trigger
 		if d.owner != 0 {
 			if err := c.interrupt(&attempts, d, c.by[i]); err != nil {
@@ -39,42 +29,19 @@ func (c *claim) lease() error {
 		isPlain := d.owner == 0 && d.trigger == trigger
 		d.owner, d.leasedAt, d.nextAt, d.updatedAt = owner, c.now, c.until, c.now
 		d.lease++
-		stats.move(d.endpoint, before, d.kind())
 		if isPlain {
 			plain = append(plain, d.key)
 		} else if err := c.save(d); err != nil {
 			return err
 		}
 	}
-	if err := c.leasePlain(plain, owner); err != nil {
-		return err
-	}
 	if all, err := attempts.flush(c.session); err != nil || !all {
 		return errOr(err, func() error { return errTaken })
 	}
-	return stats.flush(c.session)
-}
-
-func (c *claim) leasePlain(keys []int64, owner int64) error {
-	for len(keys) > 0 {
-		n := chunks[0]
-		for _, size := range chunks {
-			if size <= len(keys) {
-				n = size
-				break
-			}
-		}
-		args := []any{c.until, owner, c.now, c.now}
-		for _, k := range keys[:n] {
-			args = append(args, k)
-		}
-		if err := c.exec(`UPDATE webhook_delivery SET next_at = ?, owner = ?, leased_at = ?, updated_at = ?,
-			lease = lease + 1 WHERE key IN (`+marksFor(n)+`)`, args...); err != nil {
-			return err
-		}
-		keys = keys[n:]
-	}
-	return nil
+	return inKeys(plain, func(marks string, keys []any) error {
+		return c.exec(`UPDATE webhook_delivery SET next_at = ?, owner = ?, leased_at = ?, updated_at = ?,
+			lease = lease + 1 WHERE key IN (`+marks+`)`, append([]any{c.until, owner, c.now, c.now}, keys...)...)
+	})
 }
 
 // maxUncharged is how many attempts in a row go uncharged; those after are charged, so that a
