@@ -1,7 +1,6 @@
 package sqldb
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -90,6 +89,7 @@ type claim struct {
 	skipped    []*taking // due ones that are set aside
 	everything bool      // no due endpoint was left out
 	spans      []span    // of the heads that are still to be looked at
+	keys       []int64   // of what was taken
 	taken      []*delivery
 	by         []*taking // whose each of them is
 	result     webhook.ClaimResult
@@ -101,11 +101,11 @@ type span struct{ after, to position }
 // taking is a due endpoint that gives deliveries.
 type taking struct {
 	position
-	endpointID, url      string
+	endpointID           string
 	ordered              bool
 	firstKey, releasedAt int64
 	allowed              int
-	queue                []*delivery // read and not yet taken
+	queue                []int64 // keys read and not yet taken
 	gave                 int
 	empty                bool  // no more are due
 	after                int64 // nextAt of its head after this call; none: nothing is pending
@@ -132,8 +132,8 @@ func (c *claim) run() error {
 		return c.look()
 	}
 	// Heads may be too early, so what they promise may not be there.
-	for !c.everything && len(c.taken) < c.request.Limit {
-		if err := c.collect(c.request.Limit - len(c.taken)); err != nil {
+	for !c.everything && len(c.keys) < c.request.Limit {
+		if err := c.collect(c.request.Limit - len(c.keys)); err != nil {
 			return err
 		}
 		if err := c.take(); err != nil {
@@ -186,8 +186,8 @@ func (c *claim) collectFrom(s *span, want int) error {
 	return c.query(func(r row) error {
 		t := &taking{
 			position:   position{r.int(0), r.int(1)},
-			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), url: r.str(5), ordered: r.int(6) != 0,
-			releasedAt: r.opt(7), after: none,
+			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), ordered: r.int(5) != 0,
+			releasedAt: r.opt(6), after: none,
 		}
 		t.firstKey, s.after = r.int(2), t.position
 		t.allowed = c.allowance(t.endpointID)
@@ -200,7 +200,7 @@ func (c *claim) collectFrom(s *span, want int) error {
 			return errStop
 		}
 		return nil
-	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.url, e.ordered, e.released_at
+	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.ordered, e.released_at
 		FROM webhook_head h INDEXED BY webhook_head_next CROSS JOIN webhook_endpoint e ON e.num = h.endpoint
 		WHERE h.held = 0 AND (h.next_at, h.endpoint) > (?, ?) AND (h.next_at, h.endpoint) <= (?, ?)
 			AND h.next_at <= ?
@@ -239,13 +239,13 @@ func (c *claim) take() error {
 		}
 		more = false
 		for _, t := range c.ready {
-			if len(c.taken) >= c.request.Limit {
+			if len(c.keys) >= c.request.Limit {
 				return nil
 			}
 			if t.allowed == 0 || len(t.queue) == 0 {
 				continue
 			}
-			c.taken, c.by = append(c.taken, t.queue[0]), append(c.by, t)
+			c.keys, c.by = append(c.keys, t.queue[0]), append(c.by, t)
 			t.queue = t.queue[1:]
 			t.allowed--
 			t.gave++
@@ -276,34 +276,26 @@ func (c *claim) fill(share int) error {
 	if len(nums) == 0 {
 		return nil
 	}
-	if err := c.firstDue(nums, gave+share, func(d *delivery) {
-		t := dry[d.endpoint]
-		t.queue = append(t.queue, d)
-	}); err != nil {
-		return err
-	}
-	for _, t := range dry {
-		t.empty = len(t.queue) < gave+share
-		slices.SortFunc(t.queue, func(a, b *delivery) int {
-			return cmp.Or(cmp.Compare(a.nextAt, b.nextAt), cmp.Compare(a.key, b.key))
-		})
-		t.queue = t.queue[min(t.gave, len(t.queue)):] // those before are taken
-	}
-	return nil
+	return c.firstDue(nums, gave+share, func(endpoint int64, keys []int64) {
+		t := dry[endpoint]
+		t.empty = len(keys) < gave+share
+		t.queue = keys[min(t.gave, len(keys)):] // those before are taken
+	})
 }
 
-// firstDue reads the first n due deliveries of each endpoint, in any order.
-func (c *claim) firstDue(endpoints []int64, n int, scan func(*delivery)) error {
+// firstDue reads the keys of the first n due deliveries of each endpoint.
+func (c *claim) firstDue(endpoints []int64, n int, take func(endpoint int64, keys []int64)) error {
 	return inKeys(endpoints, func(marks string, nums []any) error {
 		return c.query(func(r row) error {
-			scan(scanDelivery(r))
-			return nil
-		}, `SELECT `+viewDelivery+` FROM webhook_head h CROSS JOIN webhook_delivery d
-			ON d.key IN (
-				SELECT p.key FROM webhook_delivery p INDEXED BY webhook_delivery_pending
-				WHERE p.state = 0 AND p.endpoint = h.endpoint AND p.next_at <= ?
-				ORDER BY p.next_at, p.key LIMIT ? + 0) -- a bare ? would be compiled anew for each value
-			WHERE h.endpoint IN (`+marks+`)`, append([]any{c.now, int64(n)}, nums...)...)
+			keys, err := r.keys(1)
+			take(r.int(0), keys)
+			return err
+		}, `SELECT endpoint, (
+				SELECT group_concat(key) FROM (
+					SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending
+					WHERE state = 0 AND endpoint = webhook_head.endpoint AND next_at <= ?
+					ORDER BY next_at, key LIMIT ? + 0)) -- a bare ? would be compiled anew for each value
+			FROM webhook_head WHERE endpoint IN (`+marks+`)`, append([]any{c.now, int64(n)}, nums...)...)
 	})
 }
 
@@ -311,7 +303,7 @@ func (c *claim) fillOrdered(t *taking) error {
 	t.empty = true
 	d, from, err := c.first(t.endpoint, t.firstKey, c.now)
 	if err == nil && d != nil && from <= c.now {
-		t.queue = []*delivery{d}
+		t.queue = []int64{d.key}
 	}
 	return err
 }
