@@ -67,7 +67,7 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 		return result, err
 	}
 	for range 3 {
-		if err = s.write(ctx, run); !errors.Is(err, errTaken) {
+		if err = s.writeTo(ctx, processDeath, run); !errors.Is(err, errTaken) {
 			break
 		}
 	}
