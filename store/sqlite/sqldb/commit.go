@@ -323,17 +323,17 @@ var insertDeliveries = newInserts(`INSERT INTO webhook_delivery (key, rest, even
 
 func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, e *endpointRef, typ, created int64, expires any) error {
 	due := n.DueAt.UnixMicro()
-	next, owner, leasedAt, lease, kind := due, any(nil), any(nil), int64(0), int64(pending)
+	next, owner, leasedAt, lease := due, any(nil), any(nil), int64(0)
 	if n.LeasedBy != "" {
 		num, err := c.intern(n.LeasedBy)
 		if err != nil {
 			return err
 		}
-		next, owner, leasedAt, lease, kind = n.LeaseUntil.UnixMicro(), num, c.now, 1, kindLeased
+		next, owner, leasedAt, lease = n.LeaseUntil.UnixMicro(), num, c.now, 1
 	}
 	c.deliveries.add(d.key, d.rest, f.key, e.num, f.tenant, typ, next, due, owner, leasedAt, lease,
 		expires, created, c.now)
 	c.heads.lower(e.num, next, !e.enabled, d.key, e.ordered)
-	c.stats.add(e.num, 0, kind, 1)
+	c.stats.add(e.num, 0, pending, 1)
 	return nil
 }

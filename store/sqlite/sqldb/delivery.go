@@ -46,14 +46,6 @@ func (d *delivery) id() string { return id.Join(id.Delivery, d.key, d.rest) }
 // leased reports whether a lease is running, be the delivery pending or canceled under way.
 func (d *delivery) leased(now int64) bool { return d.owner != 0 && d.nextAt > now }
 
-// kind is as what the delivery is counted.
-func (d *delivery) kind() int64 {
-	if d.state == pending && d.owner != 0 {
-		return kindLeased
-	}
-	return d.state
-}
-
 // plainTrigger takes back that a claim came from a release: the next one will see for itself.
 func (d *delivery) plainTrigger() {
 	if d.trigger != triggerUnpause {

@@ -59,7 +59,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 	}
 	won := o.Attempt != nil && o.Attempt.Status == webhook.AttemptSucceeded
 	applied := won || live && d.state == pending
-	before := d.kind()
+	before := d.state
 	if live {
 		d.owner, d.leasedAt = 0, none
 	}
@@ -76,7 +76,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 		c.observe(d.endpoint, o.Attempt, applied && d.state == exhausted)
 	}
 	d.updatedAt, d.dirty = c.now, true
-	c.stats.move(d.endpoint, before, d.kind())
+	c.stats.move(d.endpoint, before, d.state)
 	return webhook.OutcomeResult{Applied: applied}, nil
 }
 
@@ -193,7 +193,7 @@ func (c *commit) giveBack(r webhook.Return) error {
 	if err != nil || d == nil || d.rest != rest || d.owner == 0 || d.lease != r.Lease {
 		return err
 	}
-	before := d.kind()
+	before := d.state
 	d.owner, d.leasedAt = 0, none
 	d.plainTrigger()
 	if d.state == pending {
@@ -202,7 +202,7 @@ func (c *commit) giveBack(r webhook.Return) error {
 			return err
 		}
 	}
-	c.stats.move(d.endpoint, before, d.kind())
+	c.stats.move(d.endpoint, before, d.state)
 	if err := c.unblock(d.endpoint); err != nil {
 		return err
 	}

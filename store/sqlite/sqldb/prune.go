@@ -242,7 +242,7 @@ func (q *session) drop(old []*delivery, sums stats) (attempts, events int, err e
 	for _, d := range old {
 		keys = append(keys, d.key)
 		owners[d.event] = true
-		sums.add(d.endpoint, 0, d.kind(), -1)
+		sums.add(d.endpoint, 0, d.state, -1)
 	}
 	for _, table := range []string{
 		`DELETE FROM webhook_attempt WHERE delivery IN (`, `DELETE FROM webhook_delivery WHERE key IN (`,

@@ -51,7 +51,7 @@ func (t *userTx) read(ctx context.Context, do func(conn) error) error {
 	return do(sqlConn{t.tx})
 }
 
-func (t *userTx) write(ctx context.Context, do func(conn) error) error {
+func (t *userTx) write(ctx context.Context, _ durability, do func(conn) error) error {
 	c := sqlConn{t.tx}
 	if _, err := c.exec(ctx, `SAVEPOINT webhook`, nil); err != nil {
 		return err

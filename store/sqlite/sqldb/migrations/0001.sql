@@ -185,7 +185,7 @@ CREATE INDEX webhook_attempt_tenant ON webhook_attempt (tenant, key);
 CREATE TABLE webhook_stat (
 	endpoint INTEGER NOT NULL,
 	hour     INTEGER NOT NULL,
-	kind     INTEGER NOT NULL, -- hour 0: the state, or 6 for pending and leased; else the latency bucket, 12 without a response, + 16 if not succeeded
+	kind     INTEGER NOT NULL, -- hour 0: the state; else the latency bucket, 12 without a response, + 16 if not succeeded
 	n        INTEGER NOT NULL,
 	PRIMARY KEY (endpoint, hour, kind)
 ) STRICT, WITHOUT ROWID;
