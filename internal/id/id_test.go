@@ -38,7 +38,7 @@ func TestIDsOfOneMillisecondOverflowIntoTheNext(t *testing.T) {
 	var g id.Generator
 	now := time.UnixMilli(1_800_000_000_000)
 	seen := int64(-1)
-	for range 3 << 20 {
+	for range 5 << 19 {
 		key, _, ok := id.Split("", g.New("", now))
 		if !ok || key <= seen {
 			t.Fatalf("key %d after %d", key, seen)
