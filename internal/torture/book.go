@@ -28,6 +28,7 @@ type book struct {
 	kills, events, deliveries, requests, lost, stuck, givenUp, duplicates, interrupted, integrity, fullTimes int
 
 	codes        map[int]int // errors by SQLite's code
+	slowestOpen  time.Duration
 	slowestSend  time.Duration
 	slowestError time.Duration
 	slowestDrain time.Duration
@@ -73,6 +74,7 @@ func (b *book) note(p *process, m message) {
 		b.alive[p] = time.Now()
 	case saidUp:
 		b.noteOrphans(p, m.Orphans)
+		b.slowestOpen = max(b.slowestOpen, took)
 	case saidTry:
 		b.noteTry(p, m.Key)
 	case saidAck:

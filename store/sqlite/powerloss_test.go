@@ -38,7 +38,7 @@ func TestPowerLoss(t *testing.T) {
 	})
 	require.Greater(t, checkpoints, 2)
 	require.Greater(t, restarts, 2, "the WAL was never begun anew")
-	states, lost := loseWhatWasAcknowledged(t, log, moments)
+	states, lost := loseWhatWasAcknowledged(t, log, moments())
 	require.Zero(t, lost)
 	t.Logf("%d crash states; %d ops, %d checkpoints, %d times a WAL was begun", states, len(log), checkpoints, restarts)
 }
@@ -48,9 +48,17 @@ func TestPowerLoss(t *testing.T) {
 func TestPowerLossWouldShowMissingSyncs(t *testing.T) {
 	t.Parallel()
 	log := recordRun(t, func(c driver.Connector) driver.Connector { return normal{c} })
-	states, lost := loseWhatWasAcknowledged(t, log, moments/5)
+	states, lost := loseWhatWasAcknowledged(t, log, moments()/5)
 	require.Positive(t, lost)
 	t.Logf("%d crash states, of which %d had lost something", states, lost)
+}
+
+// moments is at how many places of the log the power goes.
+func moments() int {
+	if underRace {
+		return 5
+	}
+	return 50
 }
 
 func count(log []powerloss.Op, is func(powerloss.Op) bool) (n int) {

@@ -117,7 +117,8 @@ func (s *scenario) play(method string, nth int) (failed bool) {
 func (s *scenario) dispatcher(store webhook.Store) *webhook.Dispatcher {
 	d, err := webhook.New(store, webhook.Config{
 		HTTPClient: s.client, Retry: webhook.Schedule(time.Second, time.Second), AttemptTimeout: 5 * time.Second,
-		Logger: slog.New(slog.DiscardHandler),
+		PollInterval: 10 * time.Second,
+		Logger:       slog.New(slog.DiscardHandler),
 	})
 	require.NoError(s.t, err)
 	return d
