@@ -36,7 +36,8 @@ func (r *ring) set(at position) {
 	r.at = at
 }
 
-// Claim implements [webhook.Store]. It looks without the write lock first: most polls find nothing.
+// Claim implements [webhook.Store]. Unless the last one found something, it looks without the write lock
+// first: most polls find nothing.
 func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webhook.ClaimResult, err error) {
 	run := func(q *session) error {
 		c := newClaim(q, &r)
@@ -50,9 +51,28 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 		err = s.read(ctx, run)
 		return result, err
 	}
-	due := false
+	if !s.busy.Load() {
+		var due bool
+		if result, due, err = s.lookForDue(ctx, &r); err != nil || !due {
+			return result, err
+		}
+	}
+	for range 3 {
+		if err = s.writeTo(ctx, processDeath, run); !errors.Is(err, errTaken) {
+			break
+		}
+	}
+	if err != nil {
+		return webhook.ClaimResult{}, err
+	}
+	s.busy.Store(len(result.Claims) > 0)
+	return result, nil
+}
+
+// lookForDue answers a Claim if no head is due.
+func (s *Store) lookForDue(ctx context.Context, r *webhook.ClaimRequest) (result webhook.ClaimResult, due bool, err error) {
 	err = s.read(ctx, func(q *session) error {
-		c := newClaim(q, &r)
+		c := newClaim(q, r)
 		if err := c.collect(1); err != nil {
 			return err
 		}
@@ -63,18 +83,7 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 		result = c.result
 		return err
 	})
-	if err != nil || !due {
-		return result, err
-	}
-	for range 3 {
-		if err = s.writeTo(ctx, processDeath, run); !errors.Is(err, errTaken) {
-			break
-		}
-	}
-	if err != nil {
-		return webhook.ClaimResult{}, err
-	}
-	return result, nil
+	return result, due, err
 }
 
 // errTaken: the ID of an interrupted attempt stands for another.

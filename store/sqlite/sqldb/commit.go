@@ -317,9 +317,9 @@ func (c *commit) insert(f *freshEvent) error {
 	return nil
 }
 
-var insertDeliveries = newInserts(`INSERT INTO webhook_delivery (key, rest, event, endpoint, tenant, type,
-	next_at, due_at, owner, leased_at, lease, expires_at, created_at, updated_at) VALUES`,
-	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
+var insertDeliveries = newTableInserts("webhook_delivery",
+	`key, rest, event, endpoint, tenant, type, next_at, due_at, owner, leased_at, lease, created_at, updated_at`,
+	`expires_at`)
 
 func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, e *endpointRef, typ, created int64, expires any) error {
 	due := n.DueAt.UnixMicro()
@@ -332,7 +332,7 @@ func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, 
 		next, owner, leasedAt, lease = n.LeaseUntil.UnixMicro(), num, c.now, 1
 	}
 	c.deliveries.add(d.key, d.rest, f.key, e.num, f.tenant, typ, next, due, owner, leasedAt, lease,
-		expires, created, c.now)
+		created, c.now, expires)
 	c.heads.lower(e.num, next, !e.enabled, d.key, e.ordered)
 	c.stats.add(e.num, 0, pending, 1)
 	return nil

@@ -186,10 +186,10 @@ func (q *session) byIdempotencyKey(tenant int64, idempotencyKey string) (key int
 	return key, h, err
 }
 
-var insertEvents = newInserts(`INSERT INTO webhook_event (key, rest, tenant, type, created_at, attributes,
-	deliveries, content_type, headers, endpoint_ids, deliver_at, expires_at, trace_context,
-	idempotency_key, fingerprint, payload) VALUES`,
-	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
+var insertEvents = newTableInserts("webhook_event",
+	`key, rest, tenant, type, created_at, deliveries, payload`,
+	`attributes, content_type, headers, endpoint_ids, deliver_at, expires_at, trace_context,
+	idempotency_key, fingerprint`)
 
 // addEvent gathers an event's row.
 func (in *inserter) addEvent(ev *webhook.NewEvent, e ident, tenant, typ int64, deliveries []ident) {
@@ -200,10 +200,10 @@ func (in *inserter) addEvent(ev *webhook.NewEvent, e ident, tenant, typ int64, d
 	if ev.Event.IdempotencyKey != "" {
 		fingerprint = blob(ev.Fingerprint)
 	}
-	in.add(e.key, e.rest, tenant, typ, ev.Event.CreatedAt.UnixMicro(), jsonMap(ev.Event.Attributes),
-		pack(deliveries), contentType, jsonMap(ev.Event.Headers), jsonList(ev.Event.EndpointIDs),
+	in.add(e.key, e.rest, tenant, typ, ev.Event.CreatedAt.UnixMicro(), pack(deliveries), blob(ev.Event.Payload),
+		jsonMap(ev.Event.Attributes), contentType, jsonMap(ev.Event.Headers), jsonList(ev.Event.EndpointIDs),
 		micro(ev.Event.DeliverAt), micro(ev.Event.ExpiresAt), text(ev.Event.TraceContext),
-		text(ev.Event.IdempotencyKey), fingerprint, blob(ev.Event.Payload))
+		text(ev.Event.IdempotencyKey), fingerprint)
 }
 
 // blob keeps an empty slice apart from NULL.

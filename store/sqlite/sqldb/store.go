@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/outhook/webhook"
 )
@@ -22,6 +23,7 @@ type Store struct {
 	names    *names
 	eps      *endpoints
 	ring     *ring
+	busy     *atomic.Bool // the last Claim found something
 	owners   Owners
 	bound    bool // to a transaction of the user's: nothing read through it may be remembered
 	checkTx  func(context.Context, conn) error
@@ -69,7 +71,7 @@ func Open(connector driver.Connector, db *sql.DB) (*Store, error) {
 }
 
 func newStore(src source) *Store {
-	return &Store{src: src, names: newNames(), eps: newEndpoints(), ring: &ring{}, owners: newNobodyElse()}
+	return &Store{src: src, names: newNames(), eps: newEndpoints(), ring: &ring{}, busy: &atomic.Bool{}, owners: newNobodyElse()}
 }
 
 // DB returns the database, for transactions of your own beside the store's. A write transaction
