@@ -211,6 +211,7 @@ func (d *Dispatcher) recorded(c *commit, res OutcomeResult) {
 	} else if c.result.endpoint.endpoint.Ordered {
 		c.run.poke() // the next in order waited for this
 	}
+	c.run.noteHealth(c.result, res.Health)
 	d.reportResult(c.result, res)
 	endpointID := c.result.claim.EndpointID
 	if o.FailureCode == CodeEndpointGone {

@@ -50,6 +50,7 @@ func (r *directory) refresh(ctx context.Context, store EndpointStore) error {
 	r.syncing.Lock()
 	defer r.syncing.Unlock()
 	after := r.current()
+	first := after < 0
 	for {
 		rows, generation, err := store.SyncEndpoints(ctx, after, syncPage)
 		if err != nil {
@@ -65,6 +66,9 @@ func (r *directory) refresh(ctx context.Context, store EndpointStore) error {
 			generation = rows[len(rows)-1].Generation
 		}
 		r.apply(rows, generation)
+		if first {
+			r.d.rememberFailing(rows)
+		}
 		if len(rows) < syncPage {
 			return nil
 		}
@@ -98,7 +102,7 @@ func (r *directory) apply(rows []EndpointRow, generation int64) {
 	fresh := make([]*known, 0, len(rows))
 	for _, row := range rows {
 		k := &known{row: row}
-		if row.Deleted() {
+		if row.Deleted() { // an erased one has nothing to be decoded
 			fresh = append(fresh, k)
 			continue
 		}
@@ -124,6 +128,9 @@ func (r *directory) apply(rows []EndpointRow, generation int64) {
 	r.generation = max(r.generation, generation)
 	r.mu.Unlock()
 	for _, k := range fresh {
+		if k.row.State != EndpointEnabled {
+			r.d.probes.forget(k.row.ID)
+		}
 		r.d.endpointNews(k, released[k.row.ID])
 	}
 }

@@ -143,6 +143,12 @@ func (d *Dispatcher) decide(c Claim, e *Endpoint, a *DeliveryAttempt) Outcome {
 		o.State, o.FailureCode = StateCanceled, CodeDataArchived
 		return o
 	}
+	if c.early(a) { // it was not its turn: it is tried again when it would have been
+		o.State, o.Uncharged = StateScheduled, c.Uncharged
+		o.NextAt = latest(c.DueAt, a.CompletedAt.Add(delay(0, a)).Truncate(time.Microsecond))
+		a.NextAttemptAt = &o.NextAt
+		return o
+	}
 	wait, again := d.charge(c, e, a, &o)
 	if !again {
 		o.State, o.FailureCode = StateExhausted, a.ErrorCode

@@ -177,9 +177,13 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		return d.cfg.PollInterval, false
 	}
 	now := d.now()
+	var early map[string]int
+	if !r.once {
+		early = d.probes.wanted(now, exclude)
+	}
 	res, err := d.store.Claim(ctx, ClaimRequest{
 		Now: now, LeaseUntil: now.Add(d.directory.longestTimeout() + leaseMargin),
-		Limit: limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude,
+		Limit: limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude, Early: early,
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
 	if err == nil {
@@ -190,9 +194,10 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	}
 	d.storeWorks()
 	drained := res.NextDue.IsZero() || res.NextDue.After(now)
-	r.queue.claimed(drained, res.Backlog, exclude)
+	released := d.probes.got(early, res.Claims, now)
+	r.queue.claimed(drained, append(res.Backlog, released...), exclude)
 	switch {
-	case !drained && len(res.Claims) > 0:
+	case !drained && len(res.Claims) > 0, len(released) > 0:
 		return 0, false
 	case !drained:
 		return 10 * time.Millisecond, false
@@ -289,6 +294,9 @@ func (r *run) deliver(j *job) {
 	a := d.sender.attempt(r.attempts, *c, k.target)
 	a.ID = d.newID(id.Attempt)
 	a.CreatedAt, a.UpdatedAt = a.CompletedAt, a.CompletedAt
+	if a.Status == AttemptFailed && c.early(&a) { // at once: others may be about to follow
+		d.probes.failed(c.EndpointID, d.now(), true, &a, true)
+	}
 	r.finish(j, k, d.decideSafely(*c, &k.endpoint, &a), capacityOf(&a))
 }
 

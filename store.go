@@ -268,8 +268,13 @@ type ClaimRequest struct {
 	PerEndpoint     int            // at most so many of one endpoint
 	Caps            map[string]int // other limits for single endpoints, by ID
 	Exclude         []string       // endpoint IDs
-	Owner           string         // who claims; never empty when Limit > 0
-	NewAttemptID    func() string  // for the interrupted attempts that Claim records
+	// Early are endpoints whose retries may be claimed ahead of their time, and how many of each, on top
+	// of what is due and within PerEndpoint, Caps and Limit: pending, free, NextAt not come yet, Trigger
+	// automatic; the soonest first. A store need not look at more than a hundred free rows of each. Of an
+	// Ordered endpoint it is still the first pending one only. The claim's DueAt stays as it was.
+	Early        map[string]int
+	Owner        string        // who claims; never empty when Limit > 0
+	NewAttemptID func() string // for the interrupted attempts that Claim records
 }
 
 // ClaimResult answers a [ClaimRequest].

@@ -129,6 +129,7 @@ type Dispatcher struct {
 	commits   *batch.Batcher[*commit]
 	faults    storeFaults
 	erasures  erasures
+	probes    probes
 	failing   sync.Map // endpoint IDs that the Observer was told are failing
 
 	starting sync.Mutex          // held by Run and RunOnce

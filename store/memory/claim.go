@@ -2,7 +2,9 @@ package memory
 
 import (
 	"context"
+	"maps"
 	"net/url"
+	"slices"
 
 	"github.com/outhook/webhook"
 )
@@ -22,6 +24,7 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (webhook.Clai
 	c.setAside()
 	c.collect()
 	c.take()
+	c.takeEarly()
 	c.conclude()
 	return c.result, nil
 }
@@ -98,6 +101,62 @@ func (c *claim) take() {
 			more = true
 		}
 	}
+}
+
+// earlyLook is how many deliveries of an endpoint are looked at for one to be claimed ahead of its time.
+const earlyLook = 100
+
+// takeEarly claims retries of the endpoints asked for ahead of their time.
+func (c *claim) takeEarly() {
+	given := map[string]int{}
+	for _, claimed := range c.result.Claims {
+		given[claimed.EndpointID]++
+	}
+	for _, endpointID := range slices.Sorted(maps.Keys(c.request.Early)) {
+		e := c.store.endpoints[endpointID]
+		if e == nil || e.row.State != webhook.EndpointEnabled || slices.Contains(c.request.Exclude, endpointID) {
+			continue
+		}
+		n := min(c.request.Early[endpointID], c.allowance(e)-given[endpointID], c.request.Limit-len(c.result.Claims))
+		for _, d := range e.early(c.now) {
+			if n--; n < 0 {
+				break
+			}
+			c.lease(d)
+		}
+		if e.inHeads != 0 { // else conclude puts it back
+			c.store.refresh(e)
+		}
+	}
+}
+
+// early returns retries that are not due yet, the soonest first.
+func (e *endpoint) early(now int64) (found []*delivery) {
+	eligible := func(d *delivery) bool {
+		return d.leasedBy == "" && d.nextAt > now && d.trigger == webhook.TriggerAutomatic
+	}
+	if e.row.Ordered {
+		d, from := e.next()
+		if d != nil && from == d.nextAt && eligible(d) && !slices.ContainsFunc(e.leased, func(l *delivery) bool { return l.leased(now) }) {
+			found = append(found, d)
+		}
+		return found
+	}
+	var seen []*delivery
+	for free := 0; free < earlyLook && e.due.len() > 0; {
+		d := e.due.first()
+		e.due.remove(d)
+		if seen = append(seen, d); eligible(d) {
+			found = append(found, d)
+		}
+		if d.leasedBy == "" { // those that are leased are few, and come first
+			free++
+		}
+	}
+	for _, d := range seen {
+		e.due.put(d)
+	}
+	return found
 }
 
 func (c *claim) lease(d *delivery) {

@@ -182,16 +182,22 @@ func (x *machine) claimSome(rt *rapid.T) {
 		} else if chance(rt, 5, "cap") {
 			r.Caps[e.ID] = number(rt, 0, 3, "cap")
 		}
+		if chance(rt, 5, "early") {
+			if r.Early == nil {
+				r.Early = map[string]int{}
+			}
+			r.Early[e.ID] = number(rt, 1, 3, "ahead of time")
+		}
 	}
 	x.doClaim(rt, r)
 }
 
 func (x *machine) doClaim(rt *rapid.T, r webhook.ClaimRequest) {
-	x.step(rt, "claim %d, per endpoint %d, caps %v, exclude %v", r.Limit, r.PerEndpoint, r.Caps, r.Exclude)
+	x.step(rt, "claim %d, per endpoint %d, caps %v, exclude %v, early %v", r.Limit, r.PerEndpoint, r.Caps, r.Exclude, r.Early)
 	got := x.claimAs(r)
 	x.LessOrEqual(len(got.Claims), r.Limit)
 	x.Equal(x.m.generation, got.Generation)
-	taken, claimed := map[string]int{}, map[string]bool{}
+	taken, early, claimed := map[string]int{}, map[string]int{}, map[string]bool{}
 	interrupted := map[string]webhook.DeliveryAttempt{}
 	for _, a := range got.Interrupted {
 		interrupted[a.DeliveryID] = a
@@ -199,7 +205,7 @@ func (x *machine) doClaim(rt *rapid.T, r webhook.ClaimRequest) {
 	x.Len(interrupted, len(got.Interrupted))
 	for _, c := range got.Claims {
 		x.step(rt, "  got %s, lease %d", c.DeliveryID, c.Lease)
-		x.legal(c, r, taken)
+		x.legal(c, r, taken, early)
 		a := interrupted[c.DeliveryID]
 		want, lost := x.m.claim(x.m.delivery(c.DeliveryID), r, a.ID)
 		x.Equal(want, c)
@@ -225,11 +231,17 @@ func (x *machine) allowed(e *modelEndpoint, r webhook.ClaimRequest) int {
 }
 
 // legal checks that c was the right one of its endpoint.
-func (x *machine) legal(c webhook.Claim, r webhook.ClaimRequest, taken map[string]int) {
+func (x *machine) legal(c webhook.Claim, r webhook.ClaimRequest, taken, early map[string]int) {
 	d := x.m.delivery(c.DeliveryID)
 	x.NotNil(d, "claimed %s, which is not there", c.DeliveryID)
 	taken[d.endpoint.ID]++
 	x.LessOrEqual(taken[d.endpoint.ID], x.allowed(d.endpoint, r), "too many of %s", x.names[d.endpoint.ID])
+	if d.nextAt.After(x.now) {
+		early[d.endpoint.ID]++
+		x.LessOrEqual(early[d.endpoint.ID], r.Early[d.endpoint.ID], "too many of %s ahead of their time", x.names[d.endpoint.ID])
+		x.True(x.m.mayGoEarly(d, x.now), "%s may not be claimed ahead of its time", x.names[d.id])
+		return
+	}
 	next := x.m.next(d.endpoint, x.now)
 	x.NotNil(next, "%s may not be claimed", x.names[d.id])
 	if d.endpoint.Ordered {

@@ -21,6 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) webhook.Store) {
 		{"Send", sendRules},
 		{"Replay", replayRules},
 		{"Claim", claimRules},
+		{"Early", earlyRules},
 		{"Outcome", outcomeRules},
 		{"Requeue", requeueRules},
 		{"Endpoint", endpointRules},

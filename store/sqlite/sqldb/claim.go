@@ -76,7 +76,7 @@ func (s *Store) lookForDue(ctx context.Context, r *webhook.ClaimRequest) (result
 		if err := c.collect(1); err != nil {
 			return err
 		}
-		if due = len(c.ready) > 0; due {
+		if due = len(c.ready) > 0 || len(r.Early) > 0; due {
 			return nil
 		}
 		err := c.conclude()
@@ -96,6 +96,7 @@ type claim struct {
 	now, until int64
 	ready      []*taking // due endpoints, in the order of their heads from where the last call stopped
 	skipped    []*taking // due ones that are set aside
+	ahead      []*taking // not due, and asked for ahead of their time
 	everything bool      // no due endpoint was left out
 	spans      []span    // of the heads that are still to be looked at
 	keys       []int64   // of what was taken
@@ -150,10 +151,16 @@ func (c *claim) run() error {
 		}
 	}
 	c.turn()
+	if err := c.takeEarly(); err != nil {
+		return err
+	}
 	if err := c.lease(); err != nil {
 		return err
 	}
 	if err := c.correctHeads(); err != nil {
+		return err
+	}
+	if err := c.correctEarly(); err != nil {
 		return err
 	}
 	if err := c.addEvents(); err != nil {
