@@ -19,6 +19,7 @@ type commit struct {
 
 	result *result
 	back   *job
+	owed   bool // the store could not take it when it was last tried; the Batcher's goroutine's
 }
 
 type sendReply struct {
@@ -48,6 +49,25 @@ func (c *commit) weight() int {
 		n += 1 + len(c.group.Events[i].Deliveries)
 	}
 	return n
+}
+
+// flushAll writes one batch and keeps account of what is owed to the store.
+func (d *Dispatcher) flushAll(items []*commit) (again []*commit, wait time.Duration) {
+	owed := 0
+	for _, c := range items {
+		if c.owed {
+			owed--
+		}
+	}
+	again, wait = d.flush(items)
+	for _, c := range again {
+		c.owed = true
+		owed++
+	}
+	if d.owe(owed) {
+		d.Wake()
+	}
+	return again, wait
 }
 
 // flush writes one batch. Results that the store could not take come back to be tried again; callers of

@@ -191,6 +191,77 @@ func ExampleDispatcher_Retry() {
 	// succeeded by attempt 3 manual
 }
 
+// retrySince tries again everything that an endpoint did not get since a time, 50 a second.
+func retrySince(ctx context.Context, d *webhook.Dispatcher, endpointID string, since time.Time) error {
+	failed := webhook.DeliveryQuery{EndpointID: endpointID, FinishedSince: since}
+	count, err := d.BulkRetry(ctx, failed, webhook.BulkRetryOptions{DryRun: true})
+	if err != nil {
+		return err
+	}
+	fmt.Println("failed:", count.Matched)
+	_, err = d.BulkRetry(ctx, failed, webhook.BulkRetryOptions{Rate: 50})
+	return err // GetBulkRetry shows how far it is, CancelBulkRetry stops it
+}
+
+func ExampleDispatcher_BulkRetry() {
+	receiver := answering(500, 500, 500, 500)
+	defer receiver.Close()
+	ctx, d := context.Background(), newDispatcher()
+	endpointID := createEndpoint(d, receiver.URL)
+	since := time.Now().Add(-time.Hour)
+	for range 2 {
+		_, err := d.Send(ctx, webhook.Event{Type: "order.created", Payload: []byte(`{}`)})
+		check(err)
+	}
+	deliverAll(d)
+
+	check(retrySince(ctx, d, endpointID, since))
+	deliverAll(d)
+	stats, err := d.Stats(ctx, webhook.StatsQuery{EndpointID: endpointID})
+	check(err)
+	fmt.Println("succeeded:", stats.Succeeded)
+
+	// Output:
+	// failed: 2
+	// succeeded: 2
+}
+
+func ExampleDispatcher_Replay() {
+	receiver := answering()
+	defer receiver.Close()
+	ctx, d := context.Background(), newDispatcher()
+	receipt, err := d.Send(ctx, webhook.Event{Type: "order.created", Payload: []byte(`{}`)})
+	check(err)
+	fmt.Println(len(receipt.DeliveryIDs), "deliveries")
+
+	createEndpoint(d, receiver.URL) // made too late for the event
+	receipt, err = d.Replay(ctx, receipt.EventID)
+	check(err)
+	deliverAll(d)
+	delivery, err := d.GetDelivery(ctx, receipt.DeliveryIDs[0])
+	check(err)
+	fmt.Println(delivery.State)
+
+	// Output:
+	// 0 deliveries
+	// succeeded
+}
+
+func ExampleDispatcher_PingEndpoint() {
+	receiver := answering()
+	defer receiver.Close()
+	ctx, d := context.Background(), newDispatcher()
+	receipt, err := d.PingEndpoint(ctx, createEndpoint(d, receiver.URL))
+	check(err)
+	deliverAll(d)
+	delivery, err := d.GetDelivery(ctx, receipt.DeliveryIDs[0])
+	check(err)
+	fmt.Println(delivery.EventType, delivery.State)
+
+	// Output:
+	// webhook.ping succeeded
+}
+
 func ExampleDispatcher_ListDeliveries() {
 	receiver := answering()
 	defer receiver.Close()

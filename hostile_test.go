@@ -38,7 +38,7 @@ func TestOneDispatcherSurvivesEveryHostileReceiver(t *testing.T) {
 
 	modes := map[string]hostile.Mode{} // by endpoint
 	for _, m := range hostile.Modes() {
-		e := webhook.Endpoint{URL: lab.Start(m).URL, Timeout: 3 * time.Second}
+		e := webhook.Endpoint{URL: lab.Start(m).URL, Timeout: 10 * time.Second}
 		if m.Slow {
 			e.Timeout = 300 * time.Millisecond
 		}

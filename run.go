@@ -164,13 +164,14 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if wait := d.storePause(); wait > 0 {
 		return wait, false
 	}
-	wasQuiet := r.queue.isQuiet() && (!r.once || r.bulksDone.Load())
+	wasQuiet := r.queue.isQuiet()
 	if gap := d.clock.behind(); gap > 0 && !r.follow(gap, wasQuiet) {
 		return 100 * time.Millisecond, false
 	}
 	if err := r.freeLeases(ctx); err != nil {
 		return r.storeFault(ctx, err), false
 	}
+	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
 	limit, caps, exclude := r.queue.wants()
 	if limit <= 0 {
 		return d.cfg.PollInterval, false
@@ -382,6 +383,9 @@ func (r *run) drain() {
 		lost := r.d.commits.Take()
 		r.d.log.Error("webhook: the store did not take the last results; those deliveries will be repeated", "results", len(lost))
 		for _, c := range lost {
+			if c.owed {
+				r.d.owe(-1)
+			}
 			if c.group != nil {
 				r.d.refuse(c, ErrClosed)
 			}
@@ -412,6 +416,7 @@ type storeFaults struct {
 	since   time.Time
 	until   time.Time // when to try again
 	backoff *backoff.ExponentialBackOff
+	owed    int // results that were to be written and are not
 }
 
 // storeFails notes a fault and says how long to wait. It logs once for each change of state.
@@ -444,15 +449,28 @@ func (d *Dispatcher) storeWorks() {
 	}
 }
 
-// storePause is how long not to bother a store that fails.
+// storePause is how long not to claim from a store that fails, or that has not got all results.
 func (d *Dispatcher) storePause() time.Duration {
 	f := &d.faults
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err == nil {
+	switch {
+	case f.owed > 0:
+		// Leases may have run out over them: a claim would repeat what was done. They wake the loop.
+		return max(d.cfg.PollInterval, f.until.Sub(d.now()))
+	case f.err == nil:
 		return 0
 	}
 	return f.until.Sub(d.now())
+}
+
+// owe adds to what is owed to the store and reports whether that is paid now.
+func (d *Dispatcher) owe(n int) (paid bool) {
+	f := &d.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.owed += n
+	return n < 0 && f.owed == 0
 }
 
 // Health returns nil if the store worked when it was last used, and else what it said.

@@ -12,9 +12,10 @@ type book struct {
 	mu    sync.Mutex
 	sends map[string]*sent // by key
 
-	// Time to take over is counted only while a process lives: it is about what a restart costs.
+	// Time to take over is counted only while a process lives and from when it opens the store: it is
+	// about what a restart costs.
 	lived    time.Duration // of processes that ended
-	alive    map[*process]bool
+	alive    map[*process]time.Time
 	orphans  map[string]orphan // by delivery
 	takeOver time.Duration     // longest, from a start to the first delivery taken over
 	lastOver time.Duration     // longest, to the last one: those wait for slots like all others
@@ -27,6 +28,7 @@ type book struct {
 	kills, events, deliveries, requests, lost, stuck, givenUp, duplicates, interrupted, integrity, fullTimes int
 
 	codes        map[int]int // errors by SQLite's code
+	slowestOpen  time.Duration
 	slowestSend  time.Duration
 	slowestError time.Duration
 	slowestDrain time.Duration
@@ -58,14 +60,8 @@ type orphan struct {
 
 func newBook() *book {
 	return &book{
-		sends: map[string]*sent{}, alive: map[*process]bool{}, orphans: map[string]orphan{}, codes: map[int]int{},
+		sends: map[string]*sent{}, alive: map[*process]time.Time{}, orphans: map[string]orphan{}, codes: map[int]int{},
 	}
-}
-
-func (b *book) begins(p *process) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.alive[p] = true
 }
 
 // note takes down what a process said.
@@ -74,8 +70,11 @@ func (b *book) note(p *process, m message) {
 	defer b.mu.Unlock()
 	took := time.Duration(m.Millis * float64(time.Millisecond))
 	switch m.Kind {
+	case saidStart:
+		b.alive[p] = time.Now()
 	case saidUp:
 		b.noteOrphans(p, m.Orphans)
+		b.slowestOpen = max(b.slowestOpen, took)
 	case saidTry:
 		b.noteTry(p, m.Key)
 	case saidAck:
@@ -122,8 +121,8 @@ func (b *book) noteRescue(p *process, delivery string) {
 // clock is the time that processes have lived.
 func (b *book) clock() time.Duration {
 	t := b.lived
-	for p := range b.alive {
-		t += time.Since(p.started)
+	for _, started := range b.alive {
+		t += time.Since(started)
 	}
 	return t
 }
@@ -170,8 +169,10 @@ func (b *book) noteAck(m message) {
 func (b *book) ended(p *process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.alive, p)
-	b.lived += time.Since(p.started)
+	if started, ok := b.alive[p]; ok {
+		b.lived += time.Since(started)
+		delete(b.alive, p)
+	}
 	for _, s := range b.sends {
 		if s.status == sendBusy && s.by == p {
 			s.status, s.maybe = sendUnknown, true

@@ -53,7 +53,8 @@ type message struct {
 }
 
 const (
-	saidUp     = "up"     // the store is open: Orphans
+	saidStart  = "start"  // about to open the store
+	saidUp     = "up"     // the store was opened and read in Millis: Orphans
 	saidTry    = "try"    // about to send Key
 	saidAck    = "ack"    // Send returned nil
 	saidError  = "error"  // Send failed after Millis
@@ -109,6 +110,8 @@ func deliver(j job) error {
 		defer stop()
 	}
 	c := &child{job: j, out: os.NewFile(3, "messages")}
+	started := time.Now()
+	c.say(message{Kind: saidStart})
 	st := c.open(ctx)
 	if st == nil {
 		return nil
@@ -127,7 +130,7 @@ func deliver(j job) error {
 	if err != nil {
 		return err
 	}
-	c.say(message{Kind: saidUp, Orphans: orphans})
+	c.say(message{Kind: saidUp, Orphans: orphans, Millis: millis(time.Since(started))})
 	if err := c.work(ctx, stop); err != nil {
 		return err
 	}

@@ -11,14 +11,14 @@ import (
 
 // figures sum up a whole run.
 type figures struct {
-	Cycles, Acked, Events, Deliveries, Requests      int
-	Lost, Stuck, GivenUp                             int
-	Duplicates, Interrupted, Rescued                 int
-	Resent, Refused                                  int
-	Errors                                           map[int]int // by SQLite's code
-	TakeOver, LastOver, Send, Error, Drain, Recovery time.Duration
-	Integrity                                        int // checks passed
-	Took                                             time.Duration
+	Cycles, Acked, Events, Deliveries, Requests            int
+	Lost, Stuck, GivenUp                                   int
+	Duplicates, Interrupted, Rescued                       int
+	Resent, Refused                                        int
+	Errors                                                 map[int]int // by SQLite's code
+	TakeOver, LastOver, Open, Send, Error, Drain, Recovery time.Duration
+	Integrity                                              int // checks passed
+	Took                                                   time.Duration
 }
 
 // sum adds a round to the figures.
@@ -52,6 +52,7 @@ func (b *book) sum(f *figures) {
 	}
 	f.TakeOver = max(f.TakeOver, b.takeOver)
 	f.LastOver = max(f.LastOver, b.lastOver)
+	f.Open = max(f.Open, b.slowestOpen)
 	f.Send = max(f.Send, b.slowestSend)
 	f.Error = max(f.Error, b.slowestError)
 	f.Drain = max(f.Drain, b.slowestDrain)
@@ -71,8 +72,9 @@ func (f *figures) print(w io.Writer, o options) {
 	line("duplicates", f.Duplicates, fmt.Sprintf("requests after a success; at most %d were in flight", workers*f.Cycles))
 	line("interrupted attempts", f.Interrupted, fmt.Sprintf("%d of deliveries found at a restart", f.Rescued))
 	line("integrity_check ok", f.Integrity, "times")
-	line("slowest take-over", f.TakeOver.Round(time.Millisecond), "from a start to the first delivery taken over from the dead")
+	line("slowest take-over", f.TakeOver.Round(time.Millisecond), "from opening the store to the first delivery taken over from the dead")
 	line("of the last delivery", f.LastOver.Round(time.Millisecond), "which waits for a slot like all others")
+	line("slowest opening", f.Open.Round(time.Millisecond), "of the store, part of the take-over")
 	line("slowest Send", f.Send.Round(time.Millisecond), "")
 	if o.Term {
 		line("slowest Run to return", f.Drain.Round(time.Millisecond), fmt.Sprintf("after SIGTERM; DrainTimeout is %s", drainTimeout))

@@ -10,13 +10,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 // process is a running child, seen from the parent.
 type process struct {
 	cmd     *exec.Cmd
-	started time.Time
 	ended   chan struct{} // closed when it has ended and all it said was read
 	up      atomic.Bool
 	rescued bool // it has taken over from a dead one; guarded by the book
@@ -30,7 +28,6 @@ func (r *round) start(j job) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.book.begins(p)
 	go func() {
 		lines := bufio.NewReader(messages)
 		for {
@@ -61,7 +58,7 @@ func launch(role string, j job) (*process, io.ReadCloser, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &process{cmd: exec.Command(self), started: time.Now(), ended: make(chan struct{})}
+	p := &process{cmd: exec.Command(self), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	p.cmd.ExtraFiles = []*os.File{in}
 	p.cmd.Stderr = &p.stderr

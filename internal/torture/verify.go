@@ -131,7 +131,7 @@ func (c *comparison) checkSends() {
 			c.failf("it is still unknown whether %s was stored", key)
 		case id != s.eventID:
 			c.r.book.lose()
-			c.failf("LOST: event %s of key %s was acknowledged; stored is %q", s.eventID, key, id)
+			c.failf("lost: event %s of key %s was acknowledged; stored is %q", s.eventID, key, id)
 		default:
 			c.checkFanOut(key, s)
 		}
@@ -150,7 +150,7 @@ func (c *comparison) checkFanOut(key string, s *sent) {
 	for _, path := range paths {
 		if c.ways[way{s.eventID, path}] == "" {
 			c.r.book.lose()
-			c.failf("LOST: event %s has no delivery to endpoint %d", s.eventID, path)
+			c.failf("lost: event %s has no delivery to endpoint %d", s.eventID, path)
 		}
 	}
 	for _, id := range s.deliveries {
@@ -186,7 +186,7 @@ func (c *comparison) checkDelivery(id string) {
 	switch {
 	case !d.State.Final():
 		c.r.book.stick()
-		c.failf("STUCK: delivery %s is %s", id, d.State)
+		c.failf("stuck: delivery %s is %s", id, d.State)
 	case d.State == webhook.StateExhausted && c.crashed(id) >= freeCrashes+refusalsAllowed:
 		c.r.book.giveUp()
 	case d.State != webhook.StateSucceeded:
@@ -271,7 +271,7 @@ func (c *comparison) count() {
 			b.duplicates, workers, b.kills, most))
 	}
 	if limit := drainTimeout + 250*time.Millisecond; b.slowestDrain > limit {
-		b.faults = append(b.faults, fmt.Errorf("Run returned %s after SIGTERM; its limit is %s", b.slowestDrain, limit))
+		b.faults = append(b.faults, fmt.Errorf("draining took %s after SIGTERM; its limit is %s", b.slowestDrain, limit))
 	}
 	// A lease that had to run out would show in the second.
 	if limit := c.r.o.TakeOver; limit > 0 && (b.takeOver > limit || b.lastOver > attemptTimeout) {

@@ -13,3 +13,5 @@ func open(*testing.T) webhook.Store { return memory.New() }
 func TestStore(t *testing.T) { storetest.Run(t, open) }
 
 func TestModel(t *testing.T) { storetest.RunModel(t, open) }
+
+func TestFaults(t *testing.T) { storetest.RunFaults(t, open) }

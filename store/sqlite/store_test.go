@@ -40,3 +40,10 @@ func inUsersDatabase(t *testing.T) webhook.Store {
 	})
 	return st
 }
+
+func TestFaults(t *testing.T) {
+	if underRace {
+		t.Skip("SKIPPED under the race detector, where it takes minutes; package memory runs it there")
+	}
+	storetest.RunFaults(t, opened)
+}

@@ -101,6 +101,7 @@ var bulkRules = []rule{
 		row.Progress = nil
 		w.NoError(s.CreateBulkRetry(w.ctx, row))
 		var wg sync.WaitGroup
+		errs := make(chan error, 100)
 		for range 4 {
 			wg.Go(func() {
 				for range 25 {
@@ -108,13 +109,15 @@ var bulkRules = []rule{
 						row.Progress = append(row.Progress, 'x')
 						return nil
 					})
-					if err != nil {
-						w.t.Errorf("%v", err)
-					}
+					errs <- err
 				}
 			})
 		}
 		wg.Wait()
+		close(errs)
+		for err := range errs {
+			w.NoError(err)
+		}
 		got, err := s.GetBulkRetry(w.ctx, row.ID)
 		w.NoError(err)
 		w.Len(got.Progress, 100)

@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
@@ -11,26 +12,22 @@ import (
 var _ webhook.BulkStore = (*Store)(nil)
 
 // CreateBulkRetry implements [webhook.BulkStore].
-func (s *Store) CreateBulkRetry(ctx context.Context, given webhook.BulkRetryRow) error {
+func (s *Store) CreateBulkRetry(ctx context.Context, row webhook.BulkRetryRow) error {
 	return s.write(ctx, func(q *session) error {
-		key, rest, ok := id.Split(id.BulkRetry, given.ID)
+		key, rest, ok := id.Split(id.BulkRetry, row.ID)
 		if !ok {
-			return &webhook.FieldError{Field: "BulkRetryRow.ID", Message: "must be a bulk retry's ID, " + id.BulkRetry + "…"}
+			return &webhook.FieldError{Field: "BulkRetry.ID", Message: "must be a bulk retry's ID, " + id.BulkRetry + "…"}
 		}
-		tenant := any(nil)
-		if !given.AllTenants {
-			num, err := q.intern(given.TenantID)
-			if err != nil {
-				return err
-			}
-			tenant = num
+		tenant, err := q.intern(row.TenantID)
+		if err != nil {
+			return err
 		}
-		n, err := q.changed(`INSERT INTO webhook_bulk (key, rest, tenant, state, leased_by, lease_until, progress,
-			created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			key, rest, tenant, string(given.State), given.LeasedBy, micro(given.LeaseUntil), blob(given.Progress),
-			given.CreatedAt.UnixMicro(), given.UpdatedAt.UnixMicro())
+		n, err := q.changed(`INSERT INTO webhook_bulk (key, rest, tenant, all_tenants, state, leased_by, lease_until,
+			progress, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			key, rest, tenant, flag(row.AllTenants), string(row.State), row.LeasedBy, micro(row.LeaseUntil),
+			blob(row.Progress), row.CreatedAt.UnixMicro(), row.UpdatedAt.UnixMicro())
 		if err == nil && n == 0 {
-			err = fmt.Errorf("%w: bulk retry %s exists already", webhook.ErrConflict, given.ID)
+			err = fmt.Errorf("%w: bulk retry %s exists already", webhook.ErrConflict, row.ID)
 		}
 		return err
 	})
@@ -39,113 +36,117 @@ func (s *Store) CreateBulkRetry(ctx context.Context, given webhook.BulkRetryRow)
 // UpdateBulkRetry implements [webhook.BulkStore]. The closure runs inside the write transaction: it must
 // be quick and must not call the store.
 func (s *Store) UpdateBulkRetry(
-	ctx context.Context, bulkRetryID string, change func(*webhook.BulkRetryRow) error,
+	ctx context.Context, bulkID string, change func(*webhook.BulkRetryRow) error,
 ) (out webhook.BulkRetryRow, err error) {
 	var refused error
 	err = s.write(ctx, func(q *session) error {
-		was, key, err := q.bulkRow(bulkRetryID)
+		row, err := q.bulkRow(bulkID)
 		if err != nil {
 			return err
 		}
-		row := was
 		if refused = change(&row); refused != nil {
 			return errRefused
 		}
-		row.ID, row.TenantID, row.AllTenants, row.CreatedAt = was.ID, was.TenantID, was.AllTenants, was.CreatedAt
-		row.LeaseUntil, row.UpdatedAt = whole(row.LeaseUntil), whole(row.UpdatedAt)
-		out = row
-		return q.exec(`UPDATE webhook_bulk SET state = ?, leased_by = ?, lease_until = ?, progress = ?, updated_at = ?
+		key, _, _ := id.Split(id.BulkRetry, bulkID)
+		if err := q.exec(`UPDATE webhook_bulk SET state = ?, leased_by = ?, lease_until = ?, progress = ?, updated_at = ?
 			WHERE key = ?`, string(row.State), row.LeasedBy, micro(row.LeaseUntil), blob(row.Progress),
-			row.UpdatedAt.UnixMicro(), key)
+			row.UpdatedAt.UnixMicro(), key); err != nil {
+			return err
+		}
+		out, err = q.bulkRow(bulkID)
+		return err
 	})
 	if refused != nil {
-		err = refused
+		return webhook.BulkRetryRow{}, refused
+	}
+	return out, err
+}
+
+// GetBulkRetry implements [webhook.BulkStore].
+func (s *Store) GetBulkRetry(ctx context.Context, bulkID string) (out webhook.BulkRetryRow, err error) {
+	err = s.read(ctx, func(q *session) (err error) {
+		out, err = q.bulkRow(bulkID)
+		return err
+	})
+	return out, err
+}
+
+const bulkColumns = `key, rest, tenant, all_tenants, state, leased_by, lease_until, progress, created_at, updated_at`
+
+type bulkRow struct {
+	webhook.BulkRetryRow
+	tenant int64
+}
+
+func scanBulk(r row) bulkRow {
+	return bulkRow{tenant: r.int(2), BulkRetryRow: webhook.BulkRetryRow{
+		ID: id.Join(id.BulkRetry, r.int(0), r.int(1)), AllTenants: r.int(3) != 0, State: webhook.BulkRetryState(r.str(4)),
+		LeasedBy: r.str(5), LeaseUntil: r.time(6), Progress: r.bytes(7),
+		CreatedAt: r.time(8), UpdatedAt: r.time(9),
+	}}
+}
+
+func (q *session) bulkRow(bulkID string) (webhook.BulkRetryRow, error) {
+	key, rest, ok := id.Split(id.BulkRetry, bulkID)
+	var rows []bulkRow
+	err := error(nil)
+	if ok {
+		err = q.query(func(r row) error { rows = append(rows, scanBulk(r)); return nil },
+			`SELECT `+bulkColumns+` FROM webhook_bulk WHERE key = ? AND rest = ?`, key, rest)
 	}
 	if err != nil {
 		return webhook.BulkRetryRow{}, err
 	}
-	return out, nil
+	if len(rows) == 0 {
+		return webhook.BulkRetryRow{}, fmt.Errorf("%w: bulk retry %s", webhook.ErrNotFound, bulkID)
+	}
+	return q.bulkNamed(rows[0])
 }
 
-// GetBulkRetry implements [webhook.BulkStore].
-func (s *Store) GetBulkRetry(ctx context.Context, bulkRetryID string) (out webhook.BulkRetryRow, err error) {
-	err = s.read(ctx, func(q *session) error {
-		out, _, err = q.bulkRow(bulkRetryID)
-		return err
-	})
-	return out, err
+func (q *session) bulkNamed(b bulkRow) (_ webhook.BulkRetryRow, err error) {
+	b.TenantID, err = q.name(b.tenant)
+	return b.BulkRetryRow, err
 }
 
-// ListBulkRetries implements [webhook.BulkStore].
-func (s *Store) ListBulkRetries(ctx context.Context, lq webhook.BulkRetryQuery) (out []webhook.BulkRetryRow, err error) {
+// ListBulkRetries implements [webhook.BulkStore]. There are few of them, so they need no index.
+func (s *Store) ListBulkRetries(ctx context.Context, bq webhook.BulkRetryQuery) (list []webhook.BulkRetryRow, err error) {
+	terms, args := []string{"1"}, []any(nil)
+	for range bq.States {
+		args = append(args, nil)
+	}
+	for i, state := range bq.States {
+		args[i] = string(state)
+	}
+	if n := len(bq.States); n > 0 {
+		terms = append(terms, "state IN ("+strings.TrimSuffix(strings.Repeat("?, ", n), ", ")+")")
+	}
+	if bq.After != "" {
+		key, _, ok := id.Split(id.BulkRetry, bq.After)
+		if !ok {
+			return nil, nil
+		}
+		terms, args = append(terms, "key < ?"), append(args, key)
+	}
 	err = s.read(ctx, func(q *session) error {
-		w := &filter{}
-		if !lq.AllTenants {
-			if found, err := w.name(q, "tenant", lq.TenantID); err != nil || !found {
+		if !bq.AllTenants {
+			tenant, err := q.find(bq.TenantID)
+			if err != nil || tenant == 0 {
 				return err
 			}
+			terms, args = append(terms, "all_tenants = 0 AND tenant = ?"), append(args, tenant)
 		}
-		if lq.After != "" {
-			key, _, ok := id.Split(id.BulkRetry, lq.After)
-			if !ok {
-				return &webhook.FieldError{Field: "After", Message: "must be the last ID of the page before, " + id.BulkRetry + "…"}
+		var rows []bulkRow
+		err := q.query(func(r row) error { rows = append(rows, scanBulk(r)); return nil },
+			`SELECT `+bulkColumns+` FROM webhook_bulk WHERE `+strings.Join(terms, " AND ")+` ORDER BY key DESC LIMIT ?`,
+			append(args, pageSize(bq.Limit))...)
+		for _, b := range rows {
+			row, nameErr := q.bulkNamed(b)
+			if err = errOr(err, func() error { return nameErr }); err != nil {
+				return err
 			}
-			w.and("key < ?", key)
+			list = append(list, row)
 		}
-		if len(lq.States) > 0 {
-			in, args := "state IN (''", []any{}
-			for _, state := range lq.States {
-				in, args = in+", ?", append(args, string(state))
-			}
-			w.and(in+")", args...)
-		}
-		out, err = q.bulkRows(`SELECT `+bulkColumns+` FROM webhook_bulk`+w.where()+` ORDER BY key DESC LIMIT ?`,
-			append(w.args, pageSize(lq.Limit))...)
 		return err
 	})
-	return out, err
-}
-
-const bulkColumns = `key, rest, tenant, state, leased_by, lease_until, progress, created_at, updated_at`
-
-func (q *session) bulkRow(bulkRetryID string) (b webhook.BulkRetryRow, key int64, err error) {
-	key, rest, ok := id.Split(id.BulkRetry, bulkRetryID)
-	if ok {
-		var rows []webhook.BulkRetryRow
-		rows, err = q.bulkRows(`SELECT `+bulkColumns+` FROM webhook_bulk WHERE key = ? AND rest = ?`, key, rest)
-		if len(rows) == 1 {
-			return rows[0], key, err
-		}
-	}
-	if err == nil {
-		err = fmt.Errorf("%w: bulk retry %s", webhook.ErrNotFound, bulkRetryID)
-	}
-	return b, 0, err
-}
-
-func (q *session) bulkRows(sql string, args ...any) (out []webhook.BulkRetryRow, err error) {
-	var tenants []int64
-	err = q.query(func(r row) error {
-		tenants = append(tenants, r.opt(2))
-		out = append(out, webhook.BulkRetryRow{
-			ID: id.Join(id.BulkRetry, r.int(0), r.int(1)), AllTenants: r.null(2), State: webhook.BulkRetryState(r.str(3)),
-			LeasedBy: r.str(4), LeaseUntil: r.time(5), Progress: r.bytes(6), CreatedAt: r.time(7), UpdatedAt: r.time(8),
-		})
-		return nil
-	}, sql, args...)
-	for i := range out {
-		if err == nil && !out[i].AllTenants {
-			out[i].TenantID, err = q.name(tenants[i])
-		}
-	}
-	return out, err
-}
-
-// bulkRetries drops the few that finished before, all at once.
-func (p *pruning) bulkRetries(int64) (next int64, done bool, err error) {
-	if p.request.FinishedBefore.IsZero() {
-		return none, true, nil
-	}
-	return none, true, p.exec(`DELETE FROM webhook_bulk WHERE state IN (?, ?) AND updated_at < ?`,
-		string(webhook.BulkRetryDone), string(webhook.BulkRetryCanceled), p.request.FinishedBefore.UnixMicro())
+	return list, err
 }

@@ -36,7 +36,8 @@ func (r *ring) set(at position) {
 	r.at = at
 }
 
-// Claim implements [webhook.Store]. It looks without the write lock first: most polls find nothing.
+// Claim implements [webhook.Store]. Unless the last one found something, it looks without the write lock
+// first: most polls find nothing.
 func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webhook.ClaimResult, err error) {
 	run := func(q *session) error {
 		c := newClaim(q, &r)
@@ -50,9 +51,28 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 		err = s.read(ctx, run)
 		return result, err
 	}
-	due := false
+	if !s.busy.Load() {
+		var due bool
+		if result, due, err = s.lookForDue(ctx, &r); err != nil || !due {
+			return result, err
+		}
+	}
+	for range 3 {
+		if err = s.writeTo(ctx, processDeath, run); !errors.Is(err, errTaken) {
+			break
+		}
+	}
+	if err != nil {
+		return webhook.ClaimResult{}, err
+	}
+	s.busy.Store(len(result.Claims) > 0)
+	return result, nil
+}
+
+// lookForDue answers a Claim if no head is due.
+func (s *Store) lookForDue(ctx context.Context, r *webhook.ClaimRequest) (result webhook.ClaimResult, due bool, err error) {
 	err = s.read(ctx, func(q *session) error {
-		c := newClaim(q, &r)
+		c := newClaim(q, r)
 		if err := c.collect(1); err != nil {
 			return err
 		}
@@ -63,18 +83,7 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 		result = c.result
 		return err
 	})
-	if err != nil || !due {
-		return result, err
-	}
-	for range 3 {
-		if err = s.write(ctx, run); !errors.Is(err, errTaken) {
-			break
-		}
-	}
-	if err != nil {
-		return webhook.ClaimResult{}, err
-	}
-	return result, nil
+	return result, due, err
 }
 
 // errTaken: the ID of an interrupted attempt stands for another.
@@ -102,15 +111,13 @@ type span struct{ after, to position }
 // taking is a due endpoint that gives deliveries.
 type taking struct {
 	position
-	endpointID, url      string
+	endpointID           string
 	ordered              bool
 	firstKey, releasedAt int64
 	allowed              int
-	queue                []position // read and not yet taken: nextAt and key
-	last                 position   // the last one read
-	rest                 int64      // nextAt of the first that was read and is not due
-	empty                bool       // no more are due
-	gave                 bool
+	queue                []int64 // keys read and not yet taken
+	gave                 int
+	empty                bool  // no more are due
 	after                int64 // nextAt of its head after this call; none: nothing is pending
 }
 
@@ -195,9 +202,8 @@ func (c *claim) collectFrom(s *span, want int) error {
 	return c.query(func(r row) error {
 		t := &taking{
 			position:   position{r.int(0), r.int(1)},
-			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), url: r.str(5), ordered: r.int(6) != 0,
-			releasedAt: r.opt(7), last: position{nextAt: none},
-			rest: none, after: none,
+			endpointID: id.Join(id.Endpoint, r.int(3), r.int(4)), ordered: r.int(5) != 0,
+			releasedAt: r.opt(6), after: none,
 		}
 		t.firstKey, s.after = r.int(2), t.position
 		t.allowed = c.allowance(t.endpointID)
@@ -210,7 +216,7 @@ func (c *claim) collectFrom(s *span, want int) error {
 			return errStop
 		}
 		return nil
-	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.url, e.ordered, e.released_at
+	}, `SELECT h.next_at, h.endpoint, h.first_key, e.key, e.rest, e.ordered, e.released_at
 		FROM webhook_head h INDEXED BY webhook_head_next CROSS JOIN webhook_endpoint e ON e.num = h.endpoint
 		WHERE h.held = 0 AND (h.next_at, h.endpoint) > (?, ?) AND (h.next_at, h.endpoint) <= (?, ?)
 			AND h.next_at <= ?
@@ -244,108 +250,117 @@ func (c *claim) allowance(endpointID string) int {
 func (c *claim) take() error {
 	share := (c.request.Limit + len(c.ready) - 1) / max(1, len(c.ready))
 	for more := true; more; {
+		if err := c.fill(share); err != nil {
+			return err
+		}
 		more = false
 		for _, t := range c.ready {
 			if len(c.keys) >= c.request.Limit {
 				return nil
 			}
-			if t.allowed == 0 {
+			if t.allowed == 0 || len(t.queue) == 0 {
 				continue
 			}
-			if err := c.fill(t, min(share, t.allowed)); err != nil {
-				return err
-			}
-			if len(t.queue) == 0 {
-				continue
-			}
-			c.keys, c.by = append(c.keys, t.queue[0].endpoint), append(c.by, t)
+			c.keys, c.by = append(c.keys, t.queue[0]), append(c.by, t)
 			t.queue = t.queue[1:]
 			t.allowed--
-			t.gave = true
+			t.gave++
 			more = true
 		}
 	}
 	return nil
 }
 
-// fill reads the next n due deliveries of an endpoint once those read before are taken, and one more:
-// that tells where the head belongs then.
-func (c *claim) fill(t *taking, n int) error {
-	if len(t.queue) > 0 || t.empty {
+// fill reads the next due deliveries of endpoints that have given all that was read before.
+func (c *claim) fill(share int) error {
+	dry := map[int64]*taking{}
+	var nums []int64
+	gave := 0
+	for _, t := range c.ready {
+		if t.empty || t.allowed == 0 || len(t.queue) > 0 {
+			continue
+		}
+		if t.ordered {
+			if err := c.fillOrdered(t); err != nil {
+				return err
+			}
+			continue
+		}
+		dry[t.endpoint], nums = t, append(nums, t.endpoint)
+		gave = max(gave, t.gave)
+	}
+	if len(nums) == 0 {
 		return nil
 	}
-	if t.ordered {
-		t.empty = true
-		d, from, err := c.first(t.endpoint, t.firstKey, c.now)
-		if err == nil && d != nil && from <= c.now {
-			t.queue = []position{{d.nextAt, d.key}}
-		}
-		return err
+	return c.firstDue(nums, gave+share, func(endpoint int64, keys []int64) {
+		t := dry[endpoint]
+		t.empty = len(keys) < gave+share
+		t.queue = keys[min(t.gave, len(keys)):] // those before are taken
+	})
+}
+
+// firstDue reads the keys of the first n due deliveries of each endpoint.
+func (c *claim) firstDue(endpoints []int64, n int, take func(endpoint int64, keys []int64)) error {
+	return inKeys(endpoints, func(marks string, nums []any) error {
+		return c.query(func(r row) error {
+			keys, err := r.keys(1)
+			take(r.int(0), keys)
+			return err
+		}, `SELECT endpoint, (
+				SELECT group_concat(key) FROM (
+					SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending
+					WHERE state = 0 AND endpoint = webhook_head.endpoint AND next_at <= ?
+					ORDER BY next_at, key LIMIT ? + 0)) -- a bare ? would be compiled anew for each value
+			FROM webhook_head WHERE endpoint IN (`+marks+`)`, append([]any{c.now, int64(n)}, nums...)...)
+	})
+}
+
+func (c *claim) fillOrdered(t *taking) error {
+	t.empty = true
+	d, from, err := c.first(t.endpoint, t.firstKey, c.now)
+	if err == nil && d != nil && from <= c.now {
+		t.queue = []int64{d.key}
 	}
-	read := 0
-	err := c.query(func(r row) error {
-		read++
-		at := position{r.int(0), r.int(1)}
-		if at.nextAt > c.now {
-			t.rest, t.empty = at.nextAt, true
-			return errStop
-		}
-		t.queue, t.last = append(t.queue, at), at
-		return nil
-	}, `SELECT next_at, key FROM webhook_delivery INDEXED BY webhook_delivery_pending
-		WHERE state = 0 AND endpoint = ? AND (next_at, key) > (?, ?) ORDER BY next_at, key LIMIT ?`,
-		t.endpoint, t.last.nextAt, t.last.endpoint, int64(n)+1)
-	t.empty = t.empty || read <= n
 	return err
 }
+
+// never is where the head of an endpoint with nothing pending would belong.
+const never = math.MaxInt64
 
 // correctHeads puts the heads of all endpoints that were looked at where they belong.
 func (c *claim) correctHeads() error {
-	moved := inserter{inserts: moveHeads}
+	plain := map[int64]*taking{}
+	var nums, gone []int64
 	for _, t := range c.ready {
-		if t.ordered {
-			if err := c.correct(t.endpoint, true, t.firstKey, c.now); err != nil {
-				return err
-			}
-			at, _, _, err := c.next(t, c.now)
-			if err != nil {
-				return err
-			}
-			t.after = at
+		if !t.ordered {
+			plain[t.endpoint], nums = t, append(nums, t.endpoint)
 			continue
 		}
-		t.after = t.earliest(c.until)
-		if t.after == none {
-			if err := c.correct(t.endpoint, false, 0, c.now); err != nil {
-				return err
-			}
-		} else if t.after != t.nextAt {
-			moved.add(t.endpoint, t.after, int64(0))
+		at, err := c.correct(t.endpoint, t.firstKey, c.now)
+		if err != nil {
+			return err
 		}
+		t.after = at
 	}
-	_, err := moved.flush(c.session)
-	return err
-}
-
-var moveHeads = newInserts(`INSERT INTO webhook_head (endpoint, next_at, held) VALUES`, `(?, ?, ?)`,
-	`ON CONFLICT (endpoint) DO UPDATE SET next_at = excluded.next_at`)
-
-// earliest returns from when on an endpoint that is not ordered has something to be claimed, as far as
-// fill saw it; none if it saw nothing.
-func (t *taking) earliest(until int64) int64 {
-	at := int64(none)
-	switch {
-	case len(t.queue) > 0:
-		return t.queue[0].nextAt
-	case !t.empty:
-		return t.nextAt // unknown, but never too late
-	case t.rest != none:
-		at = t.rest
+	err := inKeys(nums, func(marks string, nums []any) error {
+		return c.query(func(r row) error {
+			if at := r.int(1); at == never {
+				gone = append(gone, r.int(0))
+			} else {
+				plain[r.int(0)].after = at
+			}
+			return nil
+		}, `UPDATE webhook_head SET next_at = coalesce((
+				SELECT next_at FROM webhook_delivery INDEXED BY webhook_delivery_pending
+				WHERE state = 0 AND endpoint = webhook_head.endpoint ORDER BY next_at, key LIMIT 1), ?)
+			WHERE endpoint IN (`+marks+`) RETURNING endpoint, next_at`, append([]any{int64(never)}, nums...)...)
+	})
+	if err != nil {
+		return err
 	}
-	if t.gave && (at == none || until < at) {
-		at = until
-	}
-	return at
+	return inKeys(gone, func(marks string, nums []any) error {
+		return c.exec(`DELETE FROM webhook_head WHERE endpoint IN (`+marks+`)`, nums...)
+	})
 }
 
 // look answers a Claim with Limit 0: heads may be too early, so it asks the deliveries.

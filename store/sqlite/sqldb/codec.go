@@ -193,6 +193,21 @@ func keysOf(ids []ident) []int64 {
 	return keys
 }
 
+// keys reads what group_concat made of keys.
+func (r row) keys(i int) (keys []int64, err error) {
+	for text := range strings.SplitSeq(r.str(i), ",") {
+		if text == "" {
+			continue // NULL: there were none
+		}
+		key, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
 func deliveryIDs(ids []ident) []string {
 	out := make([]string, len(ids))
 	for i, d := range ids {

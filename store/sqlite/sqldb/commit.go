@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
@@ -157,7 +156,7 @@ type freshEvent struct {
 	tenant     int64
 	deliveries []ident
 	missing    []int      // the deliveries to be stored
-	replayed   *eventHead // the event stands already
+	replayed   *eventHead // of a replay: the event that stands already
 }
 
 func (p *group) add(ev *webhook.NewEvent) (status webhook.SendStatus, err error) {
@@ -173,10 +172,7 @@ func (p *group) add(ev *webhook.NewEvent) (status webhook.SendStatus, err error)
 		}
 	}
 	if ev.Replay {
-		if !p.careful {
-			return 0, errAgain
-		}
-		return p.replayed(&f)
+		return p.replay(&f)
 	}
 	if f.tenant, err = p.intern(ev.Event.TenantID); err != nil {
 		return 0, err
@@ -186,16 +182,14 @@ func (p *group) add(ev *webhook.NewEvent) (status webhook.SendStatus, err error)
 			return status, err
 		}
 	}
-	if ev.Event.IdempotencyKey != "" && f.replayed == nil {
+	if ev.Event.IdempotencyKey != "" {
 		if status, done, err := p.duplicate(&f); done || err != nil {
 			return status, err
 		}
 	}
-	if f.replayed == nil {
-		f.missing = make([]int, len(f.deliveries))
-		for i := range f.missing {
-			f.missing[i] = i
-		}
+	f.missing = make([]int, len(f.deliveries))
+	for i := range f.missing {
+		f.missing[i] = i
 	}
 	p.fresh = append(p.fresh, f)
 	p.receipts = append(p.receipts, receiptOf(ev))
@@ -203,7 +197,7 @@ func (p *group) add(ev *webhook.NewEvent) (status webhook.SendStatus, err error)
 }
 
 // standing looks whether the event is in the store already, and its deliveries with it: then it is a
-// repetition. New deliveries of an event that stands are a replay.
+// repetition; some may have been pruned since.
 func (p *group) standing(f *freshEvent) (status webhook.SendStatus, done bool, err error) {
 	head, err := p.eventHead(f.key)
 	if err != nil {
@@ -212,17 +206,15 @@ func (p *group) standing(f *freshEvent) (status webhook.SendStatus, done bool, e
 	if head != nil && head.rest != f.rest {
 		return webhook.SendTaken, true, nil
 	}
-	for i, d := range f.deliveries {
+	for _, d := range f.deliveries {
 		rest, event, found, err := p.deliveryIdent(d.key)
 		if err != nil {
 			return 0, false, err
 		}
 		switch {
-		case !found && head != nil && slices.Contains(head.deliveries, d): // pruned since
-		case !found && p.claimed(d.key):
+		case !found && head == nil && p.claimed(d.key):
 			return webhook.SendTaken, true, nil
 		case !found:
-			f.missing = append(f.missing, i)
 		case head == nil || rest != d.rest || event != f.key:
 			return webhook.SendTaken, true, nil
 		}
@@ -235,12 +227,8 @@ func (p *group) standing(f *freshEvent) (status webhook.SendStatus, done bool, e
 		}
 		return 0, false, nil
 	}
-	if len(f.missing) == 0 {
-		p.receipts = append(p.receipts, receiptOf(f.NewEvent))
-		return webhook.SendStored, true, nil
-	}
-	f.replayed = head
-	return 0, false, nil
+	p.receipts = append(p.receipts, receiptOf(f.NewEvent))
+	return webhook.SendStored, true, nil
 }
 
 // claimed reports whether an earlier event of the group has a delivery with this key.
@@ -300,17 +288,17 @@ func receiptOf(ev *webhook.NewEvent) webhook.Receipt {
 }
 
 func (c *commit) insert(f *freshEvent) error {
-	typ, err := c.intern(f.Event.Type)
-	if err != nil {
-		return err
-	}
-	created := f.Event.CreatedAt.UnixMicro()
+	typ, created, expires := int64(0), f.Event.CreatedAt.UnixMicro(), micro(f.Event.ExpiresAt)
 	if f.replayed != nil {
-		created = c.now
-		if err := c.replay(f); err != nil {
+		f.tenant, typ, created, expires = f.replayed.tenant, f.replayed.typ, c.now, f.replayed.expiresAt
+		if err := c.extend(f); err != nil {
 			return err
 		}
 	} else {
+		var err error
+		if typ, err = c.intern(f.Event.Type); err != nil {
+			return err
+		}
 		c.events.addEvent(f.NewEvent, f.ident, f.tenant, typ, f.deliveries)
 	}
 	for _, i := range f.missing {
@@ -322,39 +310,30 @@ func (c *commit) insert(f *freshEvent) error {
 		if e == nil {
 			return &webhook.ItemError{Err: fmt.Errorf("delivery %s: %w", n.ID, endpointNotFound(n.EndpointID))}
 		}
-		if err := c.insertDelivery(f, f.deliveries[i], n, e, typ, created); err != nil {
+		if err := c.insertDelivery(f, f.deliveries[i], n, e, typ, created, expires); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// replay adds deliveries to an event's own list of them.
-func (c *commit) replay(f *freshEvent) error {
-	all := f.replayed.deliveries
-	for _, i := range f.missing {
-		all = append(all, f.deliveries[i])
-	}
-	return c.exec(`UPDATE webhook_event SET deliveries = ? WHERE key = ?`, pack(all), f.key)
-}
+var insertDeliveries = newTableInserts("webhook_delivery",
+	`key, rest, event, endpoint, tenant, type, next_at, due_at, owner, leased_at, lease, created_at, updated_at`,
+	`expires_at`)
 
-var insertDeliveries = newInserts(`INSERT INTO webhook_delivery (key, rest, event, endpoint, tenant, type,
-	next_at, due_at, owner, leased_at, lease, expires_at, created_at, updated_at) VALUES`,
-	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
-
-func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, e *endpointRef, typ, created int64) error {
+func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, e *endpointRef, typ, created int64, expires any) error {
 	due := n.DueAt.UnixMicro()
-	next, owner, leasedAt, lease, kind := due, any(nil), any(nil), int64(0), int64(pending)
+	next, owner, leasedAt, lease := due, any(nil), any(nil), int64(0)
 	if n.LeasedBy != "" {
 		num, err := c.intern(n.LeasedBy)
 		if err != nil {
 			return err
 		}
-		next, owner, leasedAt, lease, kind = n.LeaseUntil.UnixMicro(), num, c.now, 1, kindLeased
+		next, owner, leasedAt, lease = n.LeaseUntil.UnixMicro(), num, c.now, 1
 	}
 	c.deliveries.add(d.key, d.rest, f.key, e.num, f.tenant, typ, next, due, owner, leasedAt, lease,
-		micro(f.Event.ExpiresAt), created, c.now)
+		created, c.now, expires)
 	c.heads.lower(e.num, next, !e.enabled, d.key, e.ordered)
-	c.stats.add(e.num, 0, kind, 1)
+	c.stats.add(e.num, 0, pending, 1)
 	return nil
 }

@@ -142,10 +142,11 @@ const maxStatements = 400
 // pinnedConn runs on a driver's connection below database/sql and keeps its statements. One goroutine
 // uses it at a time.
 type pinnedConn struct {
-	driver driver.Conn
-	stmts  map[string]driver.Stmt
-	named  []driver.NamedValue
-	dest   []driver.Value
+	driver   driver.Conn
+	survives durability // what its next commit does
+	stmts    map[string]driver.Stmt
+	named    []driver.NamedValue
+	dest     []driver.Value
 }
 
 func newPinnedConn(c driver.Conn) *pinnedConn {
@@ -162,6 +163,28 @@ func (c *pinnedConn) dropStatements() {
 		_ = s.Close() // only frees memory
 	}
 	clear(c.stmts)
+}
+
+// survive sets what the next transaction survives. A new connection is at FULL, see configure.
+func (c *pinnedConn) survive(ctx context.Context, d durability) error {
+	if c.survives == d {
+		return nil
+	}
+	set := map[durability]string{powerLoss: `PRAGMA synchronous = FULL`, processDeath: `PRAGMA synchronous = NORMAL`}[d]
+	// It takes effect when it is compiled, so a statement that was kept would do nothing.
+	c.forget(set)
+	if _, err := c.exec(context.WithoutCancel(ctx), set, nil); err != nil {
+		return err
+	}
+	c.survives = d
+	return nil
+}
+
+func (c *pinnedConn) forget(query string) {
+	if s, ok := c.stmts[query]; ok {
+		delete(c.stmts, query)
+		_ = s.Close() // only frees memory
+	}
 }
 
 func (c *pinnedConn) prepare(ctx context.Context, query string) (driver.Stmt, error) {

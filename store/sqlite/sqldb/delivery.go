@@ -46,14 +46,6 @@ func (d *delivery) id() string { return id.Join(id.Delivery, d.key, d.rest) }
 // leased reports whether a lease is running, be the delivery pending or canceled under way.
 func (d *delivery) leased(now int64) bool { return d.owner != 0 && d.nextAt > now }
 
-// kind is as what the delivery is counted.
-func (d *delivery) kind() int64 {
-	if d.state == pending && d.owner != 0 {
-		return kindLeased
-	}
-	return d.state
-}
-
 // plainTrigger takes back that a claim came from a release: the next one will see for itself.
 func (d *delivery) plainTrigger() {
 	if d.trigger != triggerUnpause {
@@ -87,6 +79,25 @@ func (q *session) deliveriesByKey(keys []int64, into map[int64]*delivery) error 
 	})
 }
 
+// firstTries reads those deliveries that are under way for the first time, as most are: few of their
+// columns hold anything, and to read a column costs.
+func (q *session) firstTries(keys []int64, into map[int64]*delivery) error {
+	return inKeys(keys, func(marks string, args []any) error {
+		return q.query(func(r row) error {
+			into[r.int(0)] = &delivery{
+				key: r.int(0), rest: r.int(1), event: r.int(2), endpoint: r.int(3), tenant: r.int(4), typ: r.int(5),
+				nextAt: r.int(6), dueAt: r.int(7), owner: r.int(8), leasedAt: r.int(9), lease: 1,
+				createdAt: r.int(10), updatedAt: r.int(11),
+				lastAt: none, lastStatus: none, expiresAt: none, finishedAt: none,
+			}
+			return nil
+		}, `SELECT key, rest, event, endpoint, tenant, type, next_at, due_at, owner, leased_at, created_at, updated_at
+			FROM webhook_delivery WHERE key IN (`+marks+`) AND state = 0 AND lease = 1 AND owner IS NOT NULL
+				AND settled = 0 AND attempts = 0 AND failed = 0 AND uncharged = 0 AND deferrals = 0 AND trigger = 0
+				AND bulk IS NULL AND last_at IS NULL AND expires_at IS NULL`, args...)
+	})
+}
+
 func (q *session) deliveryByKey(key int64) (d *delivery, err error) {
 	_, err = q.one(func(r row) { d = scanDelivery(r) },
 		`SELECT `+deliveryColumns+` FROM webhook_delivery WHERE key = ?`, key)
@@ -113,9 +124,6 @@ func (q *session) existing(ids []ident) ([]ident, error) {
 
 // save writes back what can change.
 func (q *session) save(d *delivery) error {
-	if d.state == succeeded && d.owner == 0 && d.attempts == 1 && d.settled == 0 {
-		return q.saveSuccess(d)
-	}
 	return q.exec(`UPDATE webhook_delivery SET state = ?, next_at = ?, due_at = ?, owner = ?, leased_at = ?,
 		lease = ?, settled = ?, attempts = ?, failed = ?, uncharged = ?, deferrals = ?, trigger = ?, bulk = ?,
 		last_at = ?, last_status = ?, last_code = ?, last_error = ?, failure_code = ?, updated_at = ?,
@@ -125,15 +133,20 @@ func (q *session) save(d *delivery) error {
 		ref(d.lastCode), text(d.lastError), ref(d.failureCode), d.updatedAt, opt(d.finishedAt), d.key)
 }
 
-// saveSuccess writes the usual end: the first attempt succeeded.
-func (q *session) saveSuccess(d *delivery) error {
-	return q.exec(`UPDATE webhook_delivery SET state = 1, next_at = NULL, due_at = NULL, owner = NULL,
-		leased_at = NULL, trigger = ?, bulk = NULL, attempts = 1, failed = ?, uncharged = ?, deferrals = ?,
-		last_at = ?, last_status = ?, last_code = ?, last_error = ?, failure_code = NULL, updated_at = ?,
-		finished_at = ? WHERE key = ?`,
-		d.trigger, d.failed, d.uncharged, d.deferrals, d.lastAt, opt(d.lastStatus), ref(d.lastCode),
-		text(d.lastError), d.updatedAt, opt(d.finishedAt), d.key)
+// plainSuccess reports the usual end: the first attempt succeeded, now.
+func (d *delivery) plainSuccess(now int64) bool {
+	return d.state == succeeded && d.owner == 0 && d.attempts == 1 && d.settled == 0 &&
+		d.failed == 0 && d.uncharged == 0 && d.deferrals == 0 && d.bulk == 0 && d.trigger == triggerAutomatic &&
+		d.lastCode == 0 && d.lastError == "" && d.updatedAt == now && d.finishedAt == now
 }
+
+// saveSuccesses saves rows of which plainSuccess is true, with what differs between them.
+var saveSuccesses = newInserts(`WITH done (key, last_at, last_status, now) AS (VALUES`, `(?, ?, ?, ?)`,
+	`) UPDATE webhook_delivery SET state = 1, next_at = NULL, due_at = NULL, owner = NULL, leased_at = NULL,
+		trigger = 1, bulk = NULL, attempts = 1, failed = 0, uncharged = 0, deferrals = 0,
+		last_at = done.last_at, last_status = done.last_status, last_code = NULL, last_error = NULL,
+		failure_code = NULL, updated_at = done.now, finished_at = done.now
+	FROM done WHERE webhook_delivery.key = done.key`)
 
 // GetDelivery implements [webhook.Store].
 func (s *Store) GetDelivery(ctx context.Context, now time.Time, deliveryID string) (item webhook.DeliveryListItem, err error) {

@@ -32,7 +32,7 @@ func (c *claim) takeEarly() error {
 		for _, key := range keys {
 			c.keys, c.by = append(c.keys, key), append(c.by, t)
 			t.allowed--
-			t.gave = true
+			t.gave++
 		}
 	}
 	return nil
@@ -49,11 +49,11 @@ func (c *claim) takingOf(endpointID string) (*taking, error) {
 	if !ok || c.aside(endpointID) {
 		return nil, nil
 	}
-	t := &taking{endpointID: endpointID, last: position{nextAt: none}, rest: none, after: none}
+	t := &taking{endpointID: endpointID, after: none}
 	found, err := c.one(func(r row) {
 		t.endpoint, t.nextAt, t.firstKey = r.int(0), r.int(1), r.int(2)
-		t.url, t.ordered, t.releasedAt = r.str(3), r.int(4) != 0, r.opt(5)
-	}, `SELECT e.num, h.next_at, h.first_key, e.url, e.ordered, e.released_at
+		t.ordered, t.releasedAt = r.int(3) != 0, r.opt(4)
+	}, `SELECT e.num, h.next_at, h.first_key, e.ordered, e.released_at
 		FROM webhook_endpoint e CROSS JOIN webhook_head h ON h.endpoint = e.num
 		WHERE e.key = ? AND e.rest = ? AND e.state = 0`, key, rest)
 	if err != nil || !found {
@@ -101,8 +101,8 @@ func (c *claim) earlyHead(t *taking) ([]int64, error) {
 // correctEarly puts the heads right that takeEarly moved.
 func (c *claim) correctEarly() error {
 	for _, t := range c.ahead {
-		if t.gave {
-			if err := c.correct(t.endpoint, t.ordered, t.firstKey, c.now); err != nil {
+		if t.gave > 0 {
+			if err := c.rebuild(t.endpoint, false, t.ordered); err != nil {
 				return err
 			}
 		}

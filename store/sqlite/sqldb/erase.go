@@ -96,7 +96,7 @@ func (q *session) eraseTenant(tenantID string, limit int, sums stats) (r webhook
 	if err != nil || tenant == 0 {
 		return r, err
 	}
-	if err := q.exec(`DELETE FROM webhook_bulk WHERE tenant = ?`, tenant); err != nil {
+	if err := q.exec(`DELETE FROM webhook_bulk WHERE tenant = ? AND all_tenants = 0`, tenant); err != nil {
 		return r, err
 	}
 	if limit, err = q.eraseEndpoints(tenant, limit); err != nil {

@@ -162,12 +162,17 @@ type eventHead struct {
 	deliveries  []ident
 	fingerprint []byte
 	erased      bool
+	tenant, typ int64
+	expiresAt   any
 }
 
 func (q *session) eventHead(key int64) (h *eventHead, err error) {
 	_, err = q.one(func(r row) {
-		h = &eventHead{rest: r.int(0), deliveries: unpack(r.bytes(1)), erased: !r.null(2)}
-	}, `SELECT rest, deliveries, erased_at FROM webhook_event WHERE key = ?`, key)
+		h = &eventHead{
+			rest: r.int(0), deliveries: unpack(r.bytes(1)), erased: !r.null(2),
+			tenant: r.int(3), typ: r.int(4), expiresAt: opt(r.opt(5)),
+		}
+	}, `SELECT rest, deliveries, erased_at, tenant, type, expires_at FROM webhook_event WHERE key = ?`, key)
 	return h, err
 }
 
@@ -181,10 +186,10 @@ func (q *session) byIdempotencyKey(tenant int64, idempotencyKey string) (key int
 	return key, h, err
 }
 
-var insertEvents = newInserts(`INSERT INTO webhook_event (key, rest, tenant, type, created_at, attributes,
-	deliveries, content_type, headers, endpoint_ids, deliver_at, expires_at, trace_context,
-	idempotency_key, fingerprint, payload) VALUES`,
-	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
+var insertEvents = newTableInserts("webhook_event",
+	`key, rest, tenant, type, created_at, deliveries, payload`,
+	`attributes, content_type, headers, endpoint_ids, deliver_at, expires_at, trace_context,
+	idempotency_key, fingerprint`)
 
 // addEvent gathers an event's row.
 func (in *inserter) addEvent(ev *webhook.NewEvent, e ident, tenant, typ int64, deliveries []ident) {
@@ -195,10 +200,10 @@ func (in *inserter) addEvent(ev *webhook.NewEvent, e ident, tenant, typ int64, d
 	if ev.Event.IdempotencyKey != "" {
 		fingerprint = blob(ev.Fingerprint)
 	}
-	in.add(e.key, e.rest, tenant, typ, ev.Event.CreatedAt.UnixMicro(), jsonMap(ev.Event.Attributes),
-		pack(deliveries), contentType, jsonMap(ev.Event.Headers), jsonList(ev.Event.EndpointIDs),
+	in.add(e.key, e.rest, tenant, typ, ev.Event.CreatedAt.UnixMicro(), pack(deliveries), blob(ev.Event.Payload),
+		jsonMap(ev.Event.Attributes), contentType, jsonMap(ev.Event.Headers), jsonList(ev.Event.EndpointIDs),
 		micro(ev.Event.DeliverAt), micro(ev.Event.ExpiresAt), text(ev.Event.TraceContext),
-		text(ev.Event.IdempotencyKey), fingerprint, blob(ev.Event.Payload))
+		text(ev.Event.IdempotencyKey), fingerprint)
 }
 
 // blob keeps an empty slice apart from NULL.

@@ -107,21 +107,18 @@ func (q *session) next(t *taking, now int64) (nextAt, dueAt int64, found bool, e
 	return from, d.dueAt, true, nil
 }
 
-// correct writes an endpoint's head anew from its pending deliveries. An ordered endpoint keeps its
-// first key as a lower bound.
-func (q *session) correct(endpoint int64, ordered bool, firstKey, now int64) error {
-	if !ordered {
-		nextAt, _, found, err := q.earliest(endpoint)
-		if err != nil {
-			return err
-		}
-		return q.setHead(endpoint, nextAt, nil, found)
-	}
+// correct writes an ordered endpoint's head anew and returns from when on it has something to claim,
+// none if nothing is pending. Its first key stays a lower bound.
+func (q *session) correct(endpoint, firstKey, now int64) (from int64, err error) {
 	d, from, err := q.first(endpoint, firstKey, now)
-	if err != nil || d == nil {
-		return errOr(err, func() error { return q.setHead(endpoint, 0, nil, false) })
+	if err != nil {
+		return none, err
 	}
-	return q.setHead(endpoint, from, d.key, true)
+	if d == nil {
+		return none, q.exec(`DELETE FROM webhook_head WHERE endpoint = ?`, endpoint)
+	}
+	return from, q.exec(`UPDATE webhook_head SET next_at = ?, first_key = ? WHERE endpoint = ?
+		AND (next_at <> ? OR first_key IS NOT ?)`, from, d.key, endpoint, from, d.key)
 }
 
 func errOr(err error, do func() error) error {
@@ -129,14 +126,6 @@ func errOr(err error, do func() error) error {
 		return err
 	}
 	return do()
-}
-
-func (q *session) setHead(endpoint, nextAt int64, firstKey any, found bool) error {
-	if !found {
-		return q.exec(`DELETE FROM webhook_head WHERE endpoint = ?`, endpoint)
-	}
-	return q.exec(`UPDATE webhook_head SET next_at = ?, first_key = ? WHERE endpoint = ?
-		AND (next_at <> ? OR first_key IS NOT ?)`, nextAt, firstKey, endpoint, nextAt, firstKey)
 }
 
 // rebuild makes an endpoint's head after a change of the endpoint.

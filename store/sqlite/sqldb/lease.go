@@ -7,72 +7,85 @@ import (
 	"github.com/outhook/webhook"
 )
 
-// lease marks what was taken, plain rows many to a statement.
+// lease marks what was taken: at once where nothing but the lease changes, else one by one.
 func (c *claim) lease() error {
 	owner, err := c.intern(c.request.Owner)
 	if err != nil {
 		return err
 	}
 	found := make(map[int64]*delivery, len(c.keys))
-	if err := c.deliveriesByKey(c.keys, found); err != nil {
+	if err := c.leasePlain(owner, found); err != nil {
 		return err
+	}
+	if len(found) < len(c.keys) {
+		if err := c.leaseOthers(owner, found); err != nil {
+			return err
+		}
 	}
 	c.taken = make([]*delivery, len(c.keys))
 	for i, key := range c.keys {
 		c.taken[i] = found[key]
 	}
-	var plain []int64
-	stats := stats{}
+	return nil
+}
+
+// leasePlain leases what has no lease that ran out and was not let go by a release of its endpoint.
+func (c *claim) leasePlain(owner int64, found map[int64]*delivery) error {
+	released := int64(none)
+	for _, t := range c.by {
+		released = max(released, t.releasedAt)
+	}
+	return inKeys(c.keys, func(marks string, keys []any) error {
+		return c.query(func(r row) error {
+			d := &delivery{
+				key: r.int(0), rest: r.int(1), event: r.int(2), dueAt: r.int(3), lease: r.int(4), attempts: r.int(5),
+				failed: r.int(6), uncharged: r.int(7), deferrals: r.int(8), trigger: r.int(9), bulk: r.int(10),
+				createdAt: r.int(11),
+			}
+			found[d.key] = d
+			return nil
+		}, `UPDATE webhook_delivery SET next_at = ?, owner = ?, leased_at = ?, updated_at = ?, lease = lease + 1
+			WHERE key IN (`+marks+`) AND owner IS NULL AND due_at > ?
+			RETURNING key, rest, event, due_at, lease, attempts, failed, uncharged, deferrals, trigger, bulk, created_at`,
+			append(append([]any{c.until, owner, c.now, c.now}, keys...), released)...)
+	})
+}
+
+// leaseOthers leases what is left: it records attempts that were lost, and marks what a release let go.
+func (c *claim) leaseOthers(owner int64, found map[int64]*delivery) error {
+	var keys []int64
+	for _, key := range c.keys {
+		if found[key] == nil {
+			keys = append(keys, key)
+		}
+	}
+	rows := make(map[int64]*delivery, len(keys))
+	if err := c.deliveriesByKey(keys, rows); err != nil {
+		return err
+	}
 	attempts := inserter{inserts: insertAttempts}
-	for i, d := range c.taken {
-		before := d.kind()
-		trigger := d.trigger
+	for i, key := range c.keys {
+		d := rows[key]
+		if d == nil {
+			continue
+		}
+		found[key] = d
 		if d.owner != 0 {
 			if err := c.interrupt(&attempts, d, c.by[i]); err != nil {
 				return err
 			}
 		}
-		if (d.trigger == triggerInitial || d.trigger == triggerAutomatic) && c.by[i].releasedAt != none &&
-			d.dueAt <= c.by[i].releasedAt {
+		if (d.trigger == triggerInitial || d.trigger == triggerAutomatic) && d.dueAt <= c.by[i].releasedAt {
 			d.trigger = triggerUnpause
 		}
-		isPlain := d.owner == 0 && d.trigger == trigger
 		d.owner, d.leasedAt, d.nextAt, d.updatedAt = owner, c.now, c.until, c.now
 		d.lease++
-		stats.move(d.endpoint, before, d.kind())
-		if isPlain {
-			plain = append(plain, d.key)
-		} else if err := c.save(d); err != nil {
+		if err := c.save(d); err != nil {
 			return err
 		}
-	}
-	if err := c.leasePlain(plain, owner); err != nil {
-		return err
 	}
 	if all, err := attempts.flush(c.session); err != nil || !all {
 		return errOr(err, func() error { return errTaken })
-	}
-	return stats.flush(c.session)
-}
-
-func (c *claim) leasePlain(keys []int64, owner int64) error {
-	for len(keys) > 0 {
-		n := chunks[0]
-		for _, size := range chunks {
-			if size <= len(keys) {
-				n = size
-				break
-			}
-		}
-		args := []any{c.until, owner, c.now, c.now}
-		for _, k := range keys[:n] {
-			args = append(args, k)
-		}
-		if err := c.exec(`UPDATE webhook_delivery SET next_at = ?, owner = ?, leased_at = ?, updated_at = ?,
-			lease = lease + 1 WHERE key IN (`+marksFor(n)+`)`, args...); err != nil {
-			return err
-		}
-		keys = keys[n:]
 	}
 	return nil
 }
@@ -92,9 +105,13 @@ func (c *claim) interrupt(in *inserter, d *delivery, t *taking) error {
 	if err != nil {
 		return err
 	}
+	target := ""
+	if _, err := c.one(func(r row) { target = r.str(0) }, `SELECT url FROM webhook_endpoint WHERE num = ?`, d.endpoint); err != nil {
+		return err
+	}
 	a := webhook.DeliveryAttempt{
 		ID: c.request.NewAttemptID(), Trigger: member(triggers, d.trigger), BulkRetryID: bulk,
-		Status: webhook.AttemptInterrupted, Method: "POST", URL: withoutUser(t.url),
+		Status: webhook.AttemptInterrupted, Method: "POST", URL: withoutUser(target),
 		ErrorCode: webhook.CodeInterrupted, Error: webhook.InterruptedError,
 		StartedAt: fromMicro(d.leasedAt), CompletedAt: fromMicro(c.now), DurationMS: (c.now - d.leasedAt) / 1000,
 		CreatedAt: fromMicro(c.now), UpdatedAt: fromMicro(c.now),

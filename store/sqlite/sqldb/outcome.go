@@ -38,6 +38,10 @@ func (c *commit) readRows() error {
 		}
 	}
 	c.rows = make(map[int64]*delivery, len(keys))
+	if err := c.firstTries(keys, c.rows); err != nil {
+		return err
+	}
+	keys = slices.DeleteFunc(keys, func(key int64) bool { return c.rows[key] != nil })
 	if err := c.deliveriesByKey(keys, c.rows); err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 	}
 	won := o.Attempt != nil && o.Attempt.Status == webhook.AttemptSucceeded
 	applied := won || live && d.state == pending
-	before := d.kind()
+	before := d.state
 	if live {
 		d.owner, d.leasedAt = 0, none
 	}
@@ -76,7 +80,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 		c.observe(d.endpoint, o.Attempt, applied && d.state == exhausted)
 	}
 	d.updatedAt, d.dirty = c.now, true
-	c.stats.move(d.endpoint, before, d.kind())
+	c.stats.move(d.endpoint, before, d.state)
 	return webhook.OutcomeResult{Applied: applied}, nil
 }
 
@@ -172,16 +176,21 @@ func (c *commit) flushOutcomes() error {
 	if !all {
 		return errAgain
 	}
-	for _, d := range c.rows {
+	successes := inserter{inserts: saveSuccesses}
+	for _, key := range sortedKeys(c.rows) {
+		d := c.rows[key]
 		if !d.dirty {
 			continue
 		}
-		if err := c.save(d); err != nil {
+		d.dirty = false
+		if d.plainSuccess(c.now) {
+			successes.add(d.key, d.lastAt, opt(d.lastStatus), c.now)
+		} else if err := c.save(d); err != nil {
 			return err
 		}
-		d.dirty = false
 	}
-	return nil
+	_, err = successes.flush(c.session)
+	return err
 }
 
 func (c *commit) giveBack(r webhook.Return) error {
@@ -193,7 +202,7 @@ func (c *commit) giveBack(r webhook.Return) error {
 	if err != nil || d == nil || d.rest != rest || d.owner == 0 || d.lease != r.Lease {
 		return err
 	}
-	before := d.kind()
+	before := d.state
 	d.owner, d.leasedAt = 0, none
 	d.plainTrigger()
 	if d.state == pending {
@@ -202,7 +211,7 @@ func (c *commit) giveBack(r webhook.Return) error {
 			return err
 		}
 	}
-	c.stats.move(d.endpoint, before, d.kind())
+	c.stats.move(d.endpoint, before, d.state)
 	if err := c.unblock(d.endpoint); err != nil {
 		return err
 	}
@@ -355,13 +364,11 @@ func whole(t time.Time) time.Time {
 	return fromMicro(t.UnixMicro())
 }
 
-var insertAttempts = newInserts(`INSERT INTO webhook_attempt (key, rest, delivery, lease, endpoint, tenant,
-	number, trigger, status, applied, bulk, status_code, error_code, error, started_at, delivered_at,
-	responded_at, completed_at, duration_ms, timings, resends, retry_after_ms, next_attempt_at, created_at,
-	updated_at, detail_pruned_at, method, url, remote_addr, truncated, request_headers, response_headers,
-	preview) VALUES`,
-	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-	`ON CONFLICT DO NOTHING`)
+var insertAttempts = newTableInserts("webhook_attempt",
+	`key, rest, delivery, lease, endpoint, tenant, number, trigger, status, applied, status_code, started_at,
+	delivered_at, responded_at, completed_at, duration_ms, timings, resends, created_at, updated_at, method, url,
+	remote_addr, truncated, request_headers, response_headers, preview`,
+	`bulk, error_code, error, retry_after_ms, next_attempt_at, detail_pruned_at`)
 
 // addAttempt gathers an attempt's row and returns the number of its error code.
 func (q *session) addAttempt(in *inserter, rec *record, now int64) (code int64, err error) {
@@ -396,11 +403,11 @@ func (q *session) addAttempt(in *inserter, rec *record, now int64) (code int64, 
 		request, response, preview, prunedAt, updated = nil, nil, nil, now, now
 	}
 	in.add(key, rest, d.key, rec.lease, d.endpoint, d.tenant, rec.number, number(triggers, a.Trigger),
-		number(attemptStatuses, a.Status), applied, ref(bulk), intPtr(a.StatusCode), ref(code), text(a.Error),
-		a.StartedAt.UnixMicro(), microPtr(a.DeliveredAt), microPtr(a.RespondedAt), a.CompletedAt.UnixMicro(),
-		a.DurationMS, timings(a.Timings), int64(a.Resends), int64Ptr(a.RetryAfterMS), microPtr(a.NextAttemptAt),
-		created, updated, prunedAt, a.Method, a.URL, text(a.RemoteAddr), flag(a.ResponseBodyTruncated),
-		request, response, preview)
+		number(attemptStatuses, a.Status), applied, intPtr(a.StatusCode), a.StartedAt.UnixMicro(),
+		microPtr(a.DeliveredAt), microPtr(a.RespondedAt), a.CompletedAt.UnixMicro(), a.DurationMS,
+		timings(a.Timings), int64(a.Resends), created, updated, a.Method, a.URL, text(a.RemoteAddr),
+		flag(a.ResponseBodyTruncated), request, response, preview,
+		ref(bulk), ref(code), text(a.Error), int64Ptr(a.RetryAfterMS), microPtr(a.NextAttemptAt), prunedAt)
 	return code, nil
 }
 

@@ -46,8 +46,8 @@ func (s spied) read(ctx context.Context, do func(conn) error) error {
 	})
 }
 
-func (s spied) write(ctx context.Context, do func(conn) error) error {
-	return s.source.write(ctx, func(c conn) error {
+func (s spied) write(ctx context.Context, d durability, do func(conn) error) error {
+	return s.source.write(ctx, d, func(c conn) error {
 		s.spy.conn = c
 		return do(s.spy)
 	})

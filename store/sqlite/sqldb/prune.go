@@ -49,7 +49,6 @@ var parts = []part{
 	{"finish", (*pruning).finished},
 	{"event", (*pruning).events},
 	{"hour", (*pruning).hours},
-	{"bulk", (*pruning).bulkRetries},
 }
 
 func (p *pruning) run() error {
@@ -243,7 +242,7 @@ func (q *session) drop(old []*delivery, sums stats) (attempts, events int, err e
 	for _, d := range old {
 		keys = append(keys, d.key)
 		owners[d.event] = true
-		sums.add(d.endpoint, 0, d.kind(), -1)
+		sums.add(d.endpoint, 0, d.state, -1)
 	}
 	for _, table := range []string{
 		`DELETE FROM webhook_attempt WHERE delivery IN (`, `DELETE FROM webhook_delivery WHERE key IN (`,
@@ -282,10 +281,14 @@ func (q *session) release(key int64) (gone int, err error) {
 	return 1, q.exec(`DELETE FROM webhook_event WHERE key = ?`, key)
 }
 
-// events removes old events that never had a delivery.
+// events removes old events that never had a delivery, and bulk retries that are over.
 func (p *pruning) events(int64) (next int64, done bool, err error) {
 	if p.request.FinishedBefore.IsZero() {
 		return 0, true, nil
+	}
+	if err := p.exec(`DELETE FROM webhook_bulk WHERE state IN (?, ?) AND updated_at < ?`,
+		string(webhook.BulkRetryDone), string(webhook.BulkRetryCanceled), ceilMicro(p.request.FinishedBefore)); err != nil {
+		return none, true, err
 	}
 	n, err := p.changed(`DELETE FROM webhook_event WHERE key IN (
 		SELECT key FROM webhook_event INDEXED BY webhook_event_lonely

@@ -4,10 +4,14 @@ import (
 	"fmt"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
 )
 
-// replayed finds the endpoints that a stored event has no delivery to yet.
-func (p *group) replayed(f *freshEvent) (webhook.SendStatus, error) {
+// replay finds the endpoints that a stored event has no delivery to yet.
+func (p *group) replay(f *freshEvent) (webhook.SendStatus, error) {
+	if !p.careful {
+		return 0, errAgain
+	}
 	head, err := p.eventHead(f.key)
 	if err != nil {
 		return 0, err
@@ -15,22 +19,36 @@ func (p *group) replayed(f *freshEvent) (webhook.SendStatus, error) {
 	if head == nil || head.rest != f.rest {
 		return webhook.SendGone, nil
 	}
-	r, err := p.unsent(f, head)
+	had, err := p.deliveriesByEndpoint(head.deliveries)
 	if err != nil {
 		return 0, err
 	}
-	if len(f.missing) > 0 {
-		if head.erased {
-			return webhook.SendGone, nil
-		}
-		for _, i := range f.missing {
-			if _, _, taken, err := p.deliveryIdent(f.deliveries[i].key); err != nil || taken {
-				return webhook.SendTaken, err
-			}
-		}
-		if err := p.completeReplay(f); err != nil {
+	r := receiptOf(f.NewEvent)
+	r.Duplicate = true
+	for i, n := range f.Deliveries {
+		e, err := p.endpoint(p.result.Generation, n.EndpointID)
+		if err != nil {
 			return 0, err
 		}
+		if e == nil {
+			return 0, &webhook.ItemError{Err: fmt.Errorf("delivery %s: %w", n.ID, endpointNotFound(n.EndpointID))}
+		}
+		if d, ok := had[e.num]; ok {
+			r.DeliveryIDs[i] = id.Join(id.Delivery, d.key, d.rest)
+		} else {
+			f.missing = append(f.missing, i)
+		}
+		r.Duplicate = r.Duplicate && r.DeliveryIDs[i] != n.ID
+	}
+	if len(f.missing) > 0 && head.erased {
+		return webhook.SendGone, nil
+	}
+	for _, i := range f.missing {
+		if _, _, taken, err := p.deliveryIdent(f.deliveries[i].key); taken || err != nil {
+			return webhook.SendTaken, err
+		}
+	}
+	if len(f.missing) > 0 {
 		f.replayed = head
 		p.fresh = append(p.fresh, *f)
 	}
@@ -38,47 +56,26 @@ func (p *group) replayed(f *freshEvent) (webhook.SendStatus, error) {
 	return webhook.SendStored, nil
 }
 
-// unsent fills in f.missing and makes the receipt.
-func (p *group) unsent(f *freshEvent, head *eventHead) (r webhook.Receipt, err error) {
-	there := map[int64]*delivery{}
-	if err := p.deliveriesByKey(keysOf(head.deliveries), there); err != nil {
-		return r, err
-	}
-	byEndpoint := map[int64]string{}
-	for _, d := range there {
-		byEndpoint[d.endpoint] = d.id()
-	}
-	r = receiptOf(f.NewEvent)
-	r.Duplicate = true
-	for i := range f.Deliveries {
-		n := &f.Deliveries[i]
-		e, err := p.endpoint(p.result.Generation, n.EndpointID)
+// deliveriesByEndpoint leaves out what was pruned.
+func (p *group) deliveriesByEndpoint(deliveries []ident) (map[int64]ident, error) {
+	by := make(map[int64]ident, len(deliveries))
+	for _, d := range deliveries {
+		row, err := p.deliveryByKey(d.key)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
-		if e == nil {
-			return r, &webhook.ItemError{Err: fmt.Errorf("delivery %s: %w", n.ID, endpointNotFound(n.EndpointID))}
+		if row != nil && row.rest == d.rest {
+			by[row.endpoint] = d
 		}
-		if deliveryID, found := byEndpoint[e.num]; found {
-			r.DeliveryIDs[i] = deliveryID
-		} else {
-			f.missing = append(f.missing, i)
-		}
-		r.Duplicate = r.Duplicate && r.DeliveryIDs[i] != n.ID
 	}
-	return r, nil
+	return by, nil
 }
 
-// completeReplay takes from the stored event what its deliveries carry along.
-func (p *group) completeReplay(f *freshEvent) error {
-	n := *f.NewEvent
-	var typ int64
-	if _, err := p.one(func(r row) {
-		f.tenant, typ, n.Event.ExpiresAt = r.int(0), r.int(1), r.time(2)
-	}, `SELECT tenant, type, expires_at FROM webhook_event WHERE key = ?`, f.key); err != nil {
-		return err
+// extend adds deliveries to an event's own list of them.
+func (c *commit) extend(f *freshEvent) error {
+	all := f.replayed.deliveries
+	for _, i := range f.missing {
+		all = append(all, f.deliveries[i])
 	}
-	name, err := p.name(typ)
-	n.Event.Type, f.NewEvent = name, &n
-	return err
+	return c.exec(`UPDATE webhook_event SET deliveries = ? WHERE key = ?`, pack(all), f.key)
 }

@@ -39,7 +39,8 @@ func (q *session) requeue(r *webhook.RequeueRequest, deliveryID string, sums sta
 			return webhook.RequeueFinished, nil
 		}
 		if r.BulkRetryID != "" {
-			if bulk, err := q.find(r.BulkRetryID); err != nil || bulk == 0 || bulk != d.bulk {
+			bulk, err := q.find(r.BulkRetryID)
+			if err != nil || d.bulk == 0 || d.bulk != bulk {
 				return webhook.RequeueFinished, err
 			}
 		}
@@ -67,7 +68,7 @@ func (q *session) retry(d *delivery, r *webhook.RequeueRequest, sums stats) (web
 	if member(endpointStates, state) == webhook.EndpointDeleted {
 		return webhook.RequeueDeleted, nil
 	}
-	before := d.kind()
+	before := d.state
 	// A pending delivery whose lease ran out stays marked: the next Claim has yet to record the
 	// attempt that was lost, under the trigger that it had.
 	if lost := d.state == pending && d.owner != 0; !lost {
@@ -80,7 +81,7 @@ func (q *session) retry(d *delivery, r *webhook.RequeueRequest, sums stats) (web
 		d.state, d.failed, d.failureCode, d.finishedAt, d.owner, d.leasedAt = pending, 0, 0, none, 0, none
 	}
 	d.dueAt, d.nextAt, d.updatedAt = now, now, now
-	sums.move(d.endpoint, before, d.kind())
+	sums.move(d.endpoint, before, d.state)
 	if err := q.save(d); err != nil {
 		return 0, err
 	}
@@ -93,9 +94,9 @@ func (q *session) cancel(d *delivery, state int64, code webhook.ErrorCode, now i
 	if err != nil {
 		return err
 	}
-	before := d.kind()
+	before := d.state
 	d.end(state, num, now)
-	sums.move(d.endpoint, before, d.kind())
+	sums.move(d.endpoint, before, d.state)
 	if err := q.unblock(d.endpoint); err != nil {
 		return err
 	}

@@ -86,7 +86,8 @@ func (p *pool) read(ctx context.Context, do func(conn) error) error {
 	})
 }
 
-func (p *pool) write(ctx context.Context, do func(conn) error) error {
+// write leaves synchronous as it is: the connections are the user's.
+func (p *pool) write(ctx context.Context, _ durability, do func(conn) error) error {
 	return p.with(ctx, func(c conn) (bool, error) {
 		if err := mustBeFull(ctx, c); err != nil {
 			return false, err
@@ -216,7 +217,7 @@ func (p *pinned) borrow(ctx context.Context, do func(conn) (broken bool, err err
 	return err
 }
 
-func (p *pinned) write(ctx context.Context, do func(conn) error) (err error) {
+func (p *pinned) write(ctx context.Context, survives durability, do func(conn) error) (err error) {
 	if err := p.enter(); err != nil {
 		return err
 	}
@@ -240,6 +241,9 @@ func (p *pinned) write(ctx context.Context, do func(conn) error) (err error) {
 			return err
 		}
 	}
+	if err := c.survive(ctx, survives); err != nil {
+		return err // and the connection is thrown away: nobody knows its level
+	}
 	broken, err = transact(ctx, c, func() error { return begin(ctx, c) }, do)
 	return err
 }
@@ -255,6 +259,9 @@ func (p *pinned) outside(ctx context.Context, do func(conn) error) error {
 		defer func() { p.writer <- c }()
 		if c == nil {
 			return nil // the next write opens it
+		}
+		if err := c.survive(ctx, powerLoss); err != nil {
+			return err
 		}
 		return do(c)
 	case <-ctx.Done():

@@ -10,10 +10,8 @@ import (
 	"github.com/outhook/webhook/internal/id"
 )
 
-// kindLeased counts pending deliveries that are leased; other kinds of hour 0 are their states.
-const kindLeased = 6
-
-// Kinds of other hours: the latency bucket, or noResponse; failures have failedKind added.
+// Kinds of hour 0 are the states of deliveries. Of other hours: the latency bucket, or noResponse;
+// failures have failedKind added.
 const (
 	noResponse = 12
 	failedKind = 16
@@ -27,7 +25,8 @@ type stats map[statKey]int64
 
 func (s stats) add(endpoint, hour, kind, n int64) { s[statKey{endpoint, hour, kind}] += n }
 
-// move counts a delivery as another kind.
+// move counts a delivery as of another state. Leases are not counted: a delivery under way on an
+// endpoint that is paused meanwhile counts as held.
 func (s stats) move(endpoint, from, to int64) {
 	if from != to {
 		s.add(endpoint, 0, from, -1)
@@ -136,8 +135,6 @@ func (t *total) totals() error {
 			if r.int(1) != 0 {
 				t.sum.Held += n
 			}
-		case kindLeased:
-			t.sum.Pending += n
 		case succeeded:
 			t.sum.Succeeded += n
 		case exhausted:

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/outhook/webhook"
 )
@@ -22,6 +23,7 @@ type Store struct {
 	names    *names
 	eps      *endpoints
 	ring     *ring
+	busy     *atomic.Bool // the last Claim found something
 	owners   Owners
 	bound    bool // to a transaction of the user's: nothing read through it may be remembered
 	checkTx  func(context.Context, conn) error
@@ -69,7 +71,7 @@ func Open(connector driver.Connector, db *sql.DB) (*Store, error) {
 }
 
 func newStore(src source) *Store {
-	return &Store{src: src, names: newNames(), eps: newEndpoints(), ring: &ring{}, owners: newNobodyElse()}
+	return &Store{src: src, names: newNames(), eps: newEndpoints(), ring: &ring{}, busy: &atomic.Bool{}, owners: newNobodyElse()}
 }
 
 // DB returns the database, for transactions of your own beside the store's. A write transaction
@@ -89,9 +91,21 @@ func (s *Store) Close() error {
 // source gives connections: for reading in one snapshot, or for one write transaction.
 type source interface {
 	read(ctx context.Context, do func(conn) error) error
-	write(ctx context.Context, do func(conn) error) error
+	write(ctx context.Context, d durability, do func(conn) error) error
 	close() error
 }
+
+// durability says what a write transaction survives.
+type durability uint8
+
+const (
+	powerLoss durability = iota // synchronous=FULL
+	// processDeath is enough for a claim: only processes that are alive must see a lease, and they read
+	// it from the WAL unsynced. When the power goes, so do the claimers; what they had under way is
+	// claimed again, and may lack its interrupted attempt. The next FULL commit syncs all that stands in
+	// the WAL before it.
+	processDeath
+)
 
 // session is a conn on its way through one snapshot or transaction.
 type session struct {
@@ -113,8 +127,12 @@ func (s *Store) read(ctx context.Context, do func(*session) error) error {
 }
 
 func (s *Store) write(ctx context.Context, do func(*session) error) error {
+	return s.writeTo(ctx, powerLoss, do)
+}
+
+func (s *Store) writeTo(ctx context.Context, survives durability, do func(*session) error) error {
 	var q *session
-	err := s.src.write(ctx, func(c conn) error {
+	err := s.src.write(ctx, survives, func(c conn) error {
 		// A context that can end costs a goroutine for each statement in common drivers, so it is
 		// looked at between statements instead.
 		q = &session{ctx: ctx, run: context.WithoutCancel(ctx), c: c, s: s}

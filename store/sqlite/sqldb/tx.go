@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/outhook/webhook"
 )
@@ -30,7 +31,7 @@ var _ webhook.Tx = (*Tx)(nil)
 func (s *Store) WithTx(tx *sql.Tx) webhook.Tx {
 	b := &Store{
 		src: &userTx{tx: tx, of: s}, db: s.db, id: s.id, bound: true,
-		names: s.names, eps: newEndpoints(), ring: &ring{}, owners: s.owners, checkTx: s.id.check,
+		names: s.names, eps: newEndpoints(), ring: &ring{}, busy: &atomic.Bool{}, owners: s.owners, checkTx: s.id.check,
 	}
 	return &Tx{Store: b, of: s}
 }
@@ -51,7 +52,7 @@ func (t *userTx) read(ctx context.Context, do func(conn) error) error {
 	return do(sqlConn{t.tx})
 }
 
-func (t *userTx) write(ctx context.Context, do func(conn) error) error {
+func (t *userTx) write(ctx context.Context, _ durability, do func(conn) error) error {
 	c := sqlConn{t.tx}
 	if _, err := c.exec(ctx, `SAVEPOINT webhook`, nil); err != nil {
 		return err

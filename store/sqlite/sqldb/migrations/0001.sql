@@ -185,20 +185,21 @@ CREATE INDEX webhook_attempt_tenant ON webhook_attempt (tenant, key);
 CREATE TABLE webhook_stat (
 	endpoint INTEGER NOT NULL,
 	hour     INTEGER NOT NULL,
-	kind     INTEGER NOT NULL, -- hour 0: the state, or 6 for pending and leased; else the latency bucket, 12 without a response, + 16 if not succeeded
+	kind     INTEGER NOT NULL, -- hour 0: the state; else the latency bucket, 12 without a response, + 16 if not succeeded
 	n        INTEGER NOT NULL,
 	PRIMARY KEY (endpoint, hour, kind)
 ) STRICT, WITHOUT ROWID;
 
--- Bulk retries: few, so lists go through them by key.
+-- Bulk retries: few rows.
 CREATE TABLE webhook_bulk (
 	key         INTEGER PRIMARY KEY,
 	rest        INTEGER NOT NULL,
-	tenant      INTEGER,          -- NULL: of all tenants
+	tenant      INTEGER NOT NULL,
+	all_tenants INTEGER NOT NULL, -- 1: of no tenant in particular
 	state       TEXT NOT NULL,
-	leased_by   TEXT NOT NULL,
+	leased_by   TEXT NOT NULL,    -- '': nobody leads it
 	lease_until INTEGER,
-	progress    BLOB,             -- the dispatcher's
+	progress    BLOB,             -- query, bounds and counts, in the dispatcher's encoding
 	created_at  INTEGER NOT NULL,
 	updated_at  INTEGER NOT NULL
 ) STRICT;
