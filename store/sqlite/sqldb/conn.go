@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -171,8 +172,6 @@ func (c *pinnedConn) survive(ctx context.Context, d durability) error {
 		return nil
 	}
 	set := map[durability]string{powerLoss: `PRAGMA synchronous = FULL`, processDeath: `PRAGMA synchronous = NORMAL`}[d]
-	// It takes effect when it is compiled, so a statement that was kept would do nothing.
-	c.forget(set)
 	if _, err := c.exec(context.WithoutCancel(ctx), set, nil); err != nil {
 		return err
 	}
@@ -188,6 +187,9 @@ func (c *pinnedConn) forget(query string) {
 }
 
 func (c *pinnedConn) prepare(ctx context.Context, query string) (driver.Stmt, error) {
+	if strings.HasPrefix(query, "PRAGMA") {
+		c.forget(query) // many a pragma takes effect, or answers, as it is compiled
+	}
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
 	}

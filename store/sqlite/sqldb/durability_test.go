@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -25,12 +26,8 @@ type witness struct {
 
 func (w *witness) write(ctx context.Context, d durability, do func(conn) error) error {
 	return w.source.write(ctx, d, func(c conn) error {
-		var level int64
-		// Not through the connection's statements: the answer is compiled in.
-		require.NoError(w.t, c.query(ctx, "PRAGMA synchronous /* "+time.Now().String()+" */", nil, func(r row) error {
-			level = r.int(0)
-			return nil
-		}))
+		level, err := pragmaInt(ctx, c, `PRAGMA synchronous`)
+		require.NoError(w.t, err)
 		require.Equal(w.t, map[durability]int64{powerLoss: 2, processDeath: 1}[d], level)
 		w.seen[d]++
 		if err := do(c); err != nil {
@@ -87,4 +84,19 @@ func openPinnedStore(t *testing.T) *Store {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	return st
+}
+
+// A pragma works as often as it is given: its statement is not kept, for it may act as it is compiled.
+func TestPragmasWorkAgain(t *testing.T) {
+	st := openPinnedStore(t)
+	for range 3 {
+		for _, value := range []int64{1, 0} {
+			require.NoError(t, st.write(t.Context(), func(q *session) error {
+				require.NoError(t, pragmaSet(q.run, q.c, fmt.Sprintf(`PRAGMA secure_delete = %d`, value)))
+				got, err := pragmaInt(q.run, q.c, `PRAGMA secure_delete`)
+				require.Equal(t, value, got)
+				return err
+			}))
+		}
+	}
 }

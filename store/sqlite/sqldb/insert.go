@@ -68,8 +68,8 @@ func (in *inserter) flush(q *session) (all bool, err error) {
 	}
 	if in.args != nil {
 		clear(in.args)
-		in.args = in.args[:0]
-		spareArgs.Put(&in.args)
+		spare := in.args[:0]
+		spareArgs.Put(&spare)
 		in.args = nil
 	}
 	return changed == want, nil
