@@ -12,13 +12,10 @@ type book struct {
 	mu    sync.Mutex
 	sends map[string]*sent // by key
 
-	// Time to take over is counted only while a process lives and from when it opens the store: it is
-	// about what a restart costs.
-	lived    time.Duration // of processes that ended
-	alive    map[*process]time.Time
-	orphans  map[string]orphan // by delivery
-	takeOver time.Duration     // longest, from a start to the first delivery taken over
-	lastOver time.Duration     // longest, to the last one: those wait for slots like all others
+	alive    map[*process]time.Time // since when it opens the store
+	orphans  map[string]bool        // deliveries that dead processes left behind
+	takeOver time.Duration          // longest, from opening the store to the first orphan taken over
+	lastOver time.Duration          // longest, to the last one: those wait for slots like all others
 	rescued  int
 
 	freed    time.Time     // the disk has space again; zero: an ack came since
@@ -53,14 +50,9 @@ const (
 	sendFailed // an error: nothing was stored
 )
 
-type orphan struct {
-	attempts int
-	since    time.Duration // on the clock of time lived
-}
-
 func newBook() *book {
 	return &book{
-		sends: map[string]*sent{}, alive: map[*process]time.Time{}, orphans: map[string]orphan{}, codes: map[int]int{},
+		sends: map[string]*sent{}, alive: map[*process]time.Time{}, orphans: map[string]bool{}, codes: map[int]int{},
 	}
 }
 
@@ -90,41 +82,34 @@ func (b *book) note(p *process, m message) {
 	}
 }
 
-// noteOrphans starts the clock for what the dead left behind. A delivery that was an orphan before, and
-// not been claimed since, keeps its time.
-func (b *book) noteOrphans(p *process, orphans map[string]int) {
+// noteOrphans notes what the dead left behind.
+func (b *book) noteOrphans(p *process, orphans []string) {
 	if len(b.alive) > 1 {
 		return // they may be another's who lives
 	}
-	for id, attempts := range orphans {
-		if o, ok := b.orphans[id]; !ok || o.attempts != attempts {
-			b.orphans[id] = orphan{attempts: attempts, since: b.lived}
-		}
+	for _, id := range orphans {
+		b.orphans[id] = true
 	}
+	p.waits = len(orphans) > 0
 }
 
 func (b *book) noteRescue(p *process, delivery string) {
-	o, ok := b.orphans[delivery]
-	if !ok {
+	if !b.orphans[delivery] {
 		return
 	}
 	delete(b.orphans, delivery)
 	b.rescued++
-	after := b.clock() - o.since
+	after := time.Since(b.alive[p])
 	b.lastOver = max(b.lastOver, after)
-	if !p.rescued {
-		p.rescued = true
-		b.takeOver = max(b.takeOver, after)
-	}
+	b.tookOver(p, after)
 }
 
-// clock is the time that processes have lived.
-func (b *book) clock() time.Duration {
-	t := b.lived
-	for _, started := range b.alive {
-		t += time.Since(started)
+// tookOver notes the first delivery that a process took over, or that it died without one.
+func (b *book) tookOver(p *process, after time.Duration) {
+	if p.waits {
+		p.waits = false
+		b.takeOver = max(b.takeOver, after)
 	}
-	return t
 }
 
 func (b *book) noteTry(p *process, key string) {
@@ -170,7 +155,7 @@ func (b *book) ended(p *process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if started, ok := b.alive[p]; ok {
-		b.lived += time.Since(started)
+		b.tookOver(p, time.Since(started))
 		delete(b.alive, p)
 	}
 	for _, s := range b.sends {

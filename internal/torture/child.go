@@ -41,15 +41,15 @@ type job struct {
 
 // message is what a child says. Its kind says which fields it has.
 type message struct {
-	Kind       string         `json:"k"`
-	Key        string         `json:"key,omitempty"`
-	EventID    string         `json:"event,omitempty"`
-	Deliveries []string       `json:"deliveries,omitempty"`
-	Duplicate  bool           `json:"dup,omitempty"`
-	Orphans    map[string]int `json:"orphans,omitempty"` // delivery: its attempts so far
-	Millis     float64        `json:"ms,omitempty"`
-	Error      string         `json:"err,omitempty"`
-	Code       int            `json:"code,omitempty"` // SQLite's
+	Kind       string   `json:"k"`
+	Key        string   `json:"key,omitempty"`
+	EventID    string   `json:"event,omitempty"`
+	Deliveries []string `json:"deliveries,omitempty"`
+	Duplicate  bool     `json:"dup,omitempty"`
+	Orphans    []string `json:"orphans,omitempty"` // deliveries
+	Millis     float64  `json:"ms,omitempty"`
+	Error      string   `json:"err,omitempty"`
+	Code       int      `json:"code,omitempty"` // SQLite's
 }
 
 const (
@@ -154,14 +154,13 @@ func (c *child) open(ctx context.Context) *sqlite.Store {
 }
 
 // orphans are the deliveries that another process has leased.
-func (c *child) orphans(ctx context.Context) (map[string]int, error) {
-	found := map[string]int{}
+func (c *child) orphans(ctx context.Context) (found []string, err error) {
 	q := webhook.DeliveryQuery{AllTenants: true, States: []webhook.DeliveryState{webhook.StateSending}}
 	for item, err := range c.Deliveries(ctx, q) {
 		if err != nil {
 			return nil, err
 		}
-		found[item.ID] = item.AttemptCount
+		found = append(found, item.ID)
 	}
 	return found, nil
 }

@@ -14,11 +14,11 @@ import (
 
 // process is a running child, seen from the parent.
 type process struct {
-	cmd     *exec.Cmd
-	ended   chan struct{} // closed when it has ended and all it said was read
-	up      atomic.Bool
-	rescued bool // it has taken over from a dead one; guarded by the book
-	stderr  tailBuffer
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when it has ended and all it said was read
+	up     atomic.Bool
+	waits  bool // it has not yet taken over what a dead one left; the book's
+	stderr tailBuffer
 }
 
 // start starts a child that delivers.

@@ -35,6 +35,7 @@ func RunFaults(t *testing.T, open func(t *testing.T) webhook.Store) {
 		{name: "AnswerLost", done: true},
 		{name: "Outage", lasts: 7 * time.Second},
 		{name: "OutageBeyondLeases", lasts: 2 * time.Minute},
+		{name: "ResultsLocked", lasts: 2 * time.Minute, only: "Commit", takes: 4 * time.Second},
 	} {
 		t.Run(how.name, func(t *testing.T) {
 			for _, method := range []string{
@@ -42,6 +43,9 @@ func RunFaults(t *testing.T, open func(t *testing.T) webhook.Store) {
 				"ListEndpoints", "SyncEndpoints", "GetEvent", "ListEvents", "GetDelivery", "ListDeliveries",
 				"ListAttempts", "Stats",
 			} {
+				if how.only != "" && how.only != method {
+					continue
+				}
 				nth, failed := 0, true
 				for failed { // until there is no such call
 					nth++

@@ -19,6 +19,10 @@ type failure struct {
 	done bool
 	// lasts is how long all further calls fail too; 0: only one fails.
 	lasts time.Duration
+	// only is the one method that fails; "": each in turn, and all of them while it lasts.
+	only string
+	// takes is how long a call takes to fail, as when it waits for a lock.
+	takes time.Duration
 }
 
 // faulty is a store of which the nth call of a method fails, counted from when it was armed.
@@ -66,7 +70,7 @@ func (f *faulty) fails(method string) (fails, done bool) {
 			return true, f.how.done
 		}
 	}
-	return now.Before(f.until), f.how.done
+	return now.Before(f.until) && (f.how.only == "" || f.how.only == method), f.how.done
 }
 
 // attempt makes a call that may be made to fail.
@@ -76,6 +80,7 @@ func attempt[T any](f *faulty, method string, call func() (T, error)) (T, error)
 		return call()
 	}
 	var none T
+	time.Sleep(f.how.takes)
 	if done {
 		if _, err := call(); err != nil {
 			return none, err
