@@ -48,7 +48,7 @@ func TestPowerLoss(t *testing.T) {
 func TestPowerLossWouldShowMissingSyncs(t *testing.T) {
 	t.Parallel()
 	log := recordRun(t, func(c driver.Connector) driver.Connector { return normal{c} })
-	states, lost := loseWhatWasAcknowledged(t, log, moments()/5)
+	states, lost := loseWhatWasAcknowledged(t, log, max(5, moments()/5))
 	require.Positive(t, lost)
 	t.Logf("%d crash states, of which %d had lost something", states, lost)
 }
