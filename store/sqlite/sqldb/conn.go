@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 )
 
@@ -179,17 +178,7 @@ func (c *pinnedConn) survive(ctx context.Context, d durability) error {
 	return nil
 }
 
-func (c *pinnedConn) forget(query string) {
-	if s, ok := c.stmts[query]; ok {
-		delete(c.stmts, query)
-		_ = s.Close() // only frees memory
-	}
-}
-
 func (c *pinnedConn) prepare(ctx context.Context, query string) (driver.Stmt, error) {
-	if strings.HasPrefix(query, "PRAGMA") {
-		c.forget(query) // many a pragma takes effect, or answers, as it is compiled
-	}
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
 	}

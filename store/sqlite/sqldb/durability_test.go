@@ -86,7 +86,8 @@ func openPinnedStore(t *testing.T) *Store {
 	return st
 }
 
-// A pragma works as often as it is given: its statement is not kept, for it may act as it is compiled.
+// A pragma may act as it is compiled. SQLite lets it run only once, so that a statement that is kept is
+// compiled again and works as often as it is run.
 func TestPragmasWorkAgain(t *testing.T) {
 	st := openPinnedStore(t)
 	for range 3 {
