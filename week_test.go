@@ -27,7 +27,7 @@ func TestAWeek(t *testing.T) {
 			if w.hour < weekHours && w.hour%sendEvery == 0 {
 				w.send()
 			}
-			time.Sleep(w.began.Add(time.Duration(w.hour+1) * time.Hour).Sub(time.Now()))
+			time.Sleep(time.Until(w.at(w.hour + 1)))
 		}
 		require.NoError(t, w.Idle(t.Context()))
 		synctest.Wait()
