@@ -127,6 +127,9 @@ func deliver(j job) error {
 		return err
 	}
 	orphans, err := c.orphans(ctx)
+	if ctx.Err() != nil {
+		return nil // told to end before it had begun
+	}
 	if err != nil {
 		return err
 	}
