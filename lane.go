@@ -1,0 +1,124 @@
+package webhook
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// lane is one endpoint's part of the queue.
+type lane struct {
+	endpointID string
+	jobs       []*job
+	inFlight   int
+	reserved   int
+	share      int  // attempts at once that it is entitled to
+	ceiling    int  // attempts at once that it may grow to
+	limit      int  // attempts at once at present
+	starting   bool // after a release: limit doubles with each success until it reaches share
+	backlog    bool // the store has, or may have, due deliveries that are not here
+	limiter    *rate.Limiter
+	paced      *time.Timer // running while the limiter lets nothing through
+
+	ring       *ring
+	prev, next *lane
+}
+
+// How much is held in memory. The rest stays in the store. A lane may always have its quota, as long as
+// there is room at all; what lanes hold beyond it, for the sake of bursts, leaves half of the room free,
+// so that endpoints which hang do not crowd out others.
+const (
+	heldPerWorker = 4
+	maxHeldBytes  = 16 << 20
+	quotaPerSlot  = 2  // jobs of a lane, for each attempt it may make at once
+	burstPerSlot  = 16 // the same, while there is plenty of room
+)
+
+// configure takes over an endpoint's settings.
+func (q *queue) configure(l *lane, k *known) {
+	l.share, l.ceiling = q.perEndpoint, max(q.perEndpoint, q.slots/4)
+	if n := k.endpoint.MaxInFlight; n > 0 {
+		l.share, l.ceiling = min(n, q.slots), min(n, q.slots)
+	}
+	if k.endpoint.Ordered {
+		l.share, l.ceiling = 1, 1
+	}
+	l.limit = min(l.limit, l.ceiling)
+	switch limit := rate.Limit(k.endpoint.RateLimit); {
+	case limit == 0:
+		l.limiter = nil
+	case l.limiter == nil:
+		l.limiter = rate.NewLimiter(limit, 1)
+	default:
+		l.limiter.SetLimitAt(q.now(), limit)
+	}
+}
+
+// capacity is what an attempt says about how much an endpoint can take.
+type capacity uint8
+
+const (
+	unknownCapacity capacity = iota
+	moreCapacity
+	lessCapacity
+)
+
+func (l *lane) adapt(c capacity) {
+	switch {
+	case c == lessCapacity:
+		l.limit, l.starting = max(1, l.limit/2), false
+	case c != moreCapacity:
+	case l.starting:
+		l.limit = min(2*l.limit, l.share)
+		l.starting = l.limit < l.share
+	case l.limit < l.share || l.inFlight >= l.limit:
+		l.limit = min(l.limit+1, l.ceiling)
+	}
+}
+
+func (l *lane) hasRoom() bool { return 2*l.held() <= l.quota() }
+
+func (l *lane) held() int { return len(l.jobs) + l.reserved + l.inFlight }
+
+// quota is how many deliveries of an endpoint are worth holding: enough that slots need not wait for the
+// store, and with a rate limit no more than will go out well within a lease.
+func (l *lane) quota() int {
+	n := quotaPerSlot * l.limit
+	if l.limiter != nil {
+		n = min(n, 1+int(2*l.limiter.Limit()))
+	}
+	return n
+}
+
+// ring is a round of lanes. A lane is in one ring at most.
+type ring struct{ head *lane }
+
+func (r *ring) push(l *lane) {
+	l.ring = r
+	if r.head == nil {
+		r.head, l.prev, l.next = l, l, l
+		return
+	}
+	l.prev, l.next = r.head.prev, r.head
+	l.prev.next, l.next.prev = l, l
+}
+
+func (r *ring) pop() *lane {
+	l := r.head
+	if l != nil {
+		r.remove(l)
+	}
+	return l
+}
+
+func (r *ring) remove(l *lane) {
+	if l.next == l {
+		r.head = nil
+	} else {
+		l.prev.next, l.next.prev = l.next, l.prev
+		if r.head == l {
+			r.head = l.next
+		}
+	}
+	l.ring, l.prev, l.next = nil, nil, nil
+}
