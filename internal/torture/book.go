@@ -155,7 +155,9 @@ func (b *book) ended(p *process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if started, ok := b.alive[p]; ok {
-		b.tookOver(p, time.Since(started))
+		if !p.asked.IsZero() {
+			b.tookOver(p, p.asked.Sub(started))
+		}
 		delete(b.alive, p)
 	}
 	for _, s := range b.sends {
