@@ -82,34 +82,59 @@ func BenchmarkClaim(b *testing.B) {
 	m := &maker{t: b, st: st, now: start}
 	slow := m.endpoint()
 	fill(b, st, 1_000_000/scale, 100_000/scale)
+	claim := func(b *testing.B, limit int, caps map[string]int) []webhook.Claim {
+		r, err := st.Claim(b.Context(), webhook.ClaimRequest{
+			Now: m.now, LeaseUntil: m.now.Add(time.Hour), Limit: limit, PerEndpoint: 8, Caps: caps, Owner: "owner",
+			NewAttemptID: func() string { return m.New(id.Attempt, m.now) },
+		})
+		require.NoError(b, err)
+		return r.Claims
+	}
+	b.Run("a share of the backlog", func(b *testing.B) {
+		claimBench(b, 8, func() {}, func() []webhook.Claim { return claim(b, 50, nil) }, func(claims []webhook.Claim) {
+			batch := webhook.Batch{Now: m.now}
+			for _, c := range claims {
+				batch.Returned = append(batch.Returned, webhook.Return{DeliveryID: c.DeliveryID, Lease: c.Lease})
+			}
+			_, err := st.Commit(b.Context(), batch)
+			require.NoError(b, err)
+		})
+	})
 	var busy []string
 	for range 50 {
 		busy = append(busy, m.endpoint())
 	}
 	generation := m.generation()
+	b.Run("one of each of 50 endpoints", func(b *testing.B) {
+		claimBench(b, 50, func() {
+			m.now = m.now.Add(time.Millisecond)
+			batch := webhook.Batch{Now: m.now}
+			for i := range 50 {
+				batch.Sends = append(batch.Sends, m.send(generation, busy[i], ""))
+			}
+			_, err := st.Commit(b.Context(), batch)
+			require.NoError(b, err)
+		}, func() []webhook.Claim { return claim(b, 50, map[string]int{slow: 0}) }, func([]webhook.Claim) {})
+	})
+}
+
+// claimBench measures claim alone, which must return so many.
+func claimBench(b *testing.B, want int, before func(), claim func() []webhook.Claim, after func([]webhook.Claim)) {
 	b.ReportAllocs()
 	spent := time.Duration(0)
 	for b.Loop() {
 		b.StopTimer()
-		m.now = m.now.Add(time.Millisecond)
-		batch := webhook.Batch{Now: m.now}
-		for i := range 50 {
-			batch.Sends = append(batch.Sends, m.send(generation, busy[i], ""))
-		}
-		_, err := st.Commit(b.Context(), batch)
-		require.NoError(b, err)
-		before := cpu(b)
+		before()
+		used := cpu(b)
 		b.StartTimer()
-		r, err := st.Claim(b.Context(), webhook.ClaimRequest{
-			Now: m.now, LeaseUntil: m.now.Add(time.Hour), Limit: 50, PerEndpoint: 8,
-			Caps: map[string]int{slow: 0}, Owner: "owner",
-			NewAttemptID: func() string { return m.New(id.Attempt, m.now) },
-		})
-		spent += cpu(b) - before
-		require.NoError(b, err)
-		if len(r.Claims) != 50 {
-			b.Fatalf("%d claims", len(r.Claims))
+		claims := claim()
+		b.StopTimer()
+		spent += cpu(b) - used
+		if len(claims) != want {
+			b.Fatalf("%d claims", len(claims))
 		}
+		after(claims)
+		b.StartTimer()
 	}
 	b.ReportMetric(float64(spent.Microseconds())/float64(b.N), "cpu-µs/op")
 }
