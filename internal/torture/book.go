@@ -155,8 +155,8 @@ func (b *book) ended(p *process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if started, ok := b.alive[p]; ok {
-		if !p.asked.IsZero() {
-			b.tookOver(p, p.asked.Sub(started))
+		if asked := p.asked.Load(); asked != nil {
+			b.tookOver(p, asked.Sub(started))
 		}
 		delete(b.alive, p)
 	}

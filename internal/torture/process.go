@@ -20,6 +20,7 @@ type process struct {
 	up     atomic.Bool
 	waits  bool // it has not yet taken over what a dead one left; the book's
 	stderr tailBuffer
+	asked  atomic.Pointer[time.Time] // when it was told to end; nil: it was not
 }
 
 // start starts a child that delivers.

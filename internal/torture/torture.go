@@ -213,9 +213,14 @@ func (r *round) oneCycle(ctx context.Context, name string, random *rand.Rand) er
 	return nil
 }
 
+func (p *process) askedNow() {
+	now := time.Now()
+	p.asked.Store(&now)
+}
+
 // kill ends a process without warning. That it had ended by itself is an error.
 func (p *process) kill() error {
-	p.asked = time.Now()
+	p.askedNow()
 	killErr := p.cmd.Process.Kill()
 	<-p.ended
 	if killErr != nil || p.signal() != syscall.SIGKILL {
@@ -226,7 +231,7 @@ func (p *process) kill() error {
 
 // terminate asks a process to end, which it must do in time and with status 0.
 func (p *process) terminate() error {
-	p.asked = time.Now()
+	p.askedNow()
 	asked := p.cmd.Process.Signal(syscall.SIGTERM)
 	late := time.AfterFunc(exitTimeout, func() { _ = p.cmd.Process.Kill() })
 	<-p.ended
