@@ -182,7 +182,7 @@ func (s *storm) nothingLost(sent int) {
 // stormGrain is how long a thread may wait for its turn on a busy machine of two cores. On loopback the
 // undisturbed p99 is some 0.4 ms, so a bare ratio would measure the machine's other work. Where trouble held up
 // others, they would wait for stormTimeout.
-const stormGrain = 5 * time.Millisecond
+const stormGrain = 25 * time.Millisecond
 
 // TestStorm holds the promise that endpoints in trouble leave the others' latency alone: p99 at most twice
 // as long, past stormGrain. The benchmark states the figure.
@@ -197,7 +197,11 @@ func TestStorm(t *testing.T) {
 	calm.nothingLost(pairs * (n + 50))
 	rough.nothingLost(pairs * (n + 50))
 	slices.Sort(over)
-	require.LessOrEqual(t, over[pairs/2], stormGrain, "p99 from Send to receipt, beyond twice that without trouble: %v", over)
+	grain := stormGrain
+	if underRace {
+		grain *= 10
+	}
+	require.LessOrEqual(t, over[pairs/2], grain, "p99 from Send to receipt, beyond twice that without trouble: %v", over)
 }
 
 func pairOf(tb testing.TB, calm, rough *storm, n int) (without, with time.Duration) {
