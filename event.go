@@ -63,9 +63,9 @@ const (
 )
 
 // Send stores an event and its deliveries to all matching endpoints, durably, and returns. Run, in this
-// process or another, delivers them. An error means that nothing was stored, with one exception: if ctx
-// ended or the store's connection broke, that is unknown, and repeating Send with the same
-// IdempotencyKey is safe. Send works whether or not Run is running. It does not keep ev's slices and maps.
+// process or another, delivers them. An error means that nothing was stored, with exceptions: if ctx
+// ended, the store's connection broke or its disk failed or was full, that is unknown, and repeating
+// Send with the same IdempotencyKey is safe. Send works whether or not Run is running. It does not keep ev's slices and maps.
 //
 // Errors: ErrInvalid, ErrPayloadTooLarge, ErrConflict (the IdempotencyKey stands for another event),
 // ErrClosed, and the store's own.

@@ -129,6 +129,8 @@ func (b *book) noteError(m message) {
 		b.faults = append(b.faults, fmt.Errorf("send of %s failed without a code of SQLite: %s", m.Key, m.Error))
 	}
 	s := b.sends[m.Key]
+	// The commit may be in the WAL already, and be found by whoever opens the file after a crash.
+	s.maybe = s.maybe || m.Code == codeIOErr
 	switch {
 	case s.status == sendAcked:
 	case s.maybe:

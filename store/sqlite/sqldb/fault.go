@@ -22,6 +22,9 @@ const (
 	codeNotADB   = 26
 )
 
+// codeShmSize is SQLITE_IOERR_SHMSIZE: the -shm file cannot grow, which is a full disk too.
+const codeShmSize = 10 | 19<<8
+
 // faults are the errors a program can do something about. The texts are SQLite's own, for drivers
 // whose errors have no Code method.
 var faults = []struct {
@@ -34,7 +37,7 @@ var faults = []struct {
 	{codeReadOnly, "attempt to write a readonly database", "the database is read-only; make the file and its directory writable for this process"},
 	{codeIOErr, "disk I/O error", "the disk failed; look at the system's log before going on"},
 	{codeCorrupt, "database disk image is malformed", "the database is damaged; stop, and restore a backup"},
-	{codeFull, "database or disk is full", "the disk is full; free some space, nothing was lost"},
+	{codeFull, "database or disk is full", "the disk is full; free some space, nothing acknowledged was lost"},
 	{codeCantOpen, "unable to open database file", "the file cannot be opened; see that its directory exists and is accessible"},
 	{codeNotADB, "file is not a database", "the file is not a SQLite database; give another path"},
 }
@@ -43,6 +46,9 @@ var faults = []struct {
 func code(err error) int {
 	var coded interface{ Code() int }
 	if errors.As(err, &coded) {
+		if coded.Code() == codeShmSize {
+			return codeFull
+		}
 		return coded.Code() & 0xff
 	}
 	text := err.Error()
