@@ -101,3 +101,9 @@ print(genuine(%[1]q, h, %[5]s.encode(), %[6]d))`},
 		require.Equal(t, "false", genuine("v1,AAAA", v.body, v.at(t)), language.name)
 	}
 }
+
+func readPage(t *testing.T, name string) string {
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(text)
+}
