@@ -42,8 +42,8 @@ func TestThreeDaysInNoTime(t *testing.T) {
 func TestReceiverThatMisbehaves(t *testing.T) {
 	receiver := webhooktest.NewReceiver(t)
 	receiver.Answer(
+		webhooktest.Answer{Reset: true}, // instead of a status line
 		webhooktest.Answer{Status: 500, Body: "try later"},
-		webhooktest.Answer{Reset: true},                              // instead of a status line
 		webhooktest.Answer{Body: "never ends", BodyDelay: time.Hour}, // a success, by its status line
 	)
 	d := webhooktest.New(t, webhook.Config{
