@@ -31,7 +31,7 @@ var _ webhook.Tx = (*Tx)(nil)
 func (s *Store) WithTx(tx *sql.Tx) webhook.Tx {
 	b := &Store{
 		src: &userTx{tx: tx, of: s}, db: s.db, id: s.id, bound: true,
-		names: s.names, eps: newEndpoints(), ring: &ring{}, busy: &atomic.Bool{}, owners: s.owners, checkTx: s.id.check,
+		names: s.names, eps: newEndpoints(), handed: &handed{}, ring: &ring{}, busy: &atomic.Bool{}, owners: s.owners, checkTx: s.id.check,
 	}
 	return &Tx{Store: b, of: s}
 }
