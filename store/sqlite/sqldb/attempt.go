@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
@@ -12,63 +13,124 @@ import (
 // ListAttempts implements [webhook.Store].
 func (s *Store) ListAttempts(ctx context.Context, lq webhook.AttemptQuery) (out []webhook.DeliveryAttempt, err error) {
 	err = s.read(ctx, func(q *session) error {
-		w := &filter{of: "a."}
-		found, err := q.attemptFilter(w, &lq)
+		before, err := after(id.Attempt, lq.After)
+		if err != nil {
+			return err
+		}
+		l := attemptList{session: q, AttemptQuery: lq}
+		found, err := l.conditions()
 		if err != nil || !found {
 			return err
 		}
-		order := ` ORDER BY a.key DESC LIMIT ?`
-		out, err = q.attempts(`SELECT `+attemptColumns+` FROM webhook_attempt a `+w.hint+`
-			CROSS JOIN webhook_delivery d ON d.key = a.delivery
-			CROSS JOIN webhook_endpoint p ON p.num = a.endpoint
-			CROSS JOIN webhook_event e ON e.key = d.event`+w.where()+order, append(w.args, pageSize(lq.Limit))...)
+		from, err := l.from()
+		if err != nil {
+			return err
+		}
+		limit := int(pageSize(lq.Limit))
+		err = walk(from, before, limit, func(keys []int64) (bool, error) {
+			page, err := l.pick(keys)
+			out = append(out, page...)
+			return len(out) >= limit, err
+		})
+		out = out[:min(limit, len(out))]
 		return err
 	})
 	return out, err
 }
 
-func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool, err error) {
-	if err := w.after(id.Attempt, lq.After); err != nil {
-		return false, err
-	}
-	if !lq.AllTenants {
-		w.hint = "INDEXED BY webhook_attempt_tenant"
-		if found, err := w.name(q, "a.tenant", lq.TenantID); err != nil || !found {
+// attemptList is a query on its way.
+type attemptList struct {
+	*session
+	webhook.AttemptQuery
+	tenant, endpoint, code int64
+	status                 int64
+	narrow                 filter
+}
+
+// conditions gathers all filters. found is false if something is asked for that never was.
+func (l *attemptList) conditions() (found bool, err error) {
+	w := &l.narrow
+	if !l.AllTenants {
+		if l.tenant, found, err = w.name(l.session, "a.tenant", l.TenantID); err != nil || !found {
 			return false, err
 		}
 	}
-	if lq.EndpointID != "" {
-		num, err := q.endpointNum(lq.EndpointID)
-		if err != nil || num == 0 {
+	if l.EndpointID != "" {
+		if l.endpoint, err = l.endpointNum(l.EndpointID); err != nil || l.endpoint == 0 {
 			return false, err
 		}
-		w.hint = "INDEXED BY webhook_attempt_endpoint"
-		w.and("a.endpoint = ?", num)
+		w.and("a.endpoint = ?", l.endpoint)
 	}
-	if lq.DeliveryID != "" || lq.EventID != "" {
-		keys, err := q.deliveriesAsked(lq)
-		if err != nil || len(keys) == 0 {
-			return false, err
-		}
-		w.hint = "INDEXED BY webhook_attempt_lease"
-		w.and("a.delivery IN (SELECT value FROM json_each(?))", jsonKeys(keys))
+	if l.Status != "" {
+		l.status = int64(slices.Index(attemptStatuses, l.Status))
+		w.and("a.status = ?", l.status)
 	}
-	if lq.Status != "" {
-		w.and("a.status = ?", int64(slices.Index(attemptStatuses, lq.Status)))
-	}
-	if lq.ErrorCode != "" {
-		if found, err := w.name(q, "a.error_code", string(lq.ErrorCode)); err != nil || !found {
+	if l.ErrorCode != "" {
+		if l.code, found, err = w.name(l.session, "a.error_code", string(l.ErrorCode)); err != nil || !found {
 			return false, err
 		}
 	}
-	if !lq.Since.IsZero() {
-		// An attempt's ID is made when it starts or later.
-		w.and("a.key >= ? AND a.started_at >= ?", id.KeyAt(lq.Since.Add(-slack)), ceilMicro(lq.Since))
-	}
-	if !lq.Until.IsZero() {
-		w.and("a.started_at < ?", ceilMicro(lq.Until))
-	}
+	w.created("a.started_at", l.Since, l.Until)
 	return true, nil
+}
+
+// from chooses where candidates come from: what is likely to leave the fewest.
+func (l *attemptList) from() (candidates, error) {
+	if l.DeliveryID != "" || l.EventID != "" {
+		return l.ofDeliveries()
+	}
+	in := attemptTimes.stretch(l.Since, l.Until)
+	from := candidates(nil)
+	switch {
+	case l.code != 0:
+		from = l.scoped("webhook_attempt_code", in, "error_code = ?", l.code)
+	case l.status > 0:
+		from = l.scoped("webhook_attempt_status", in, "status > 0 AND status = ?", l.status)
+	case l.endpoint != 0:
+		from = l.indexed("webhook_attempt", "webhook_attempt_endpoint", in, "endpoint = ?", l.endpoint)
+	case l.tenant != 0:
+		from = l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "tenant = ?", l.tenant)
+	default:
+		from = l.indexed("webhook_attempt", "", in, "")
+	}
+	return attemptTimes.with(l.session, from, l.Since, l.Until)
+}
+
+// scoped uses the form of an index that there is for endpoints, tenants and all.
+func (l *attemptList) scoped(index string, in stretch, terms string, args ...any) candidates {
+	switch {
+	case l.endpoint != 0:
+		return l.indexed("webhook_attempt", index+"_endpoint", in, "endpoint = ? AND "+terms, append([]any{l.endpoint}, args...)...)
+	case l.tenant != 0:
+		return l.indexed("webhook_attempt", index+"_tenant", in, "tenant = ? AND "+terms, append([]any{l.tenant}, args...)...)
+	}
+	return l.indexed("webhook_attempt", index, in, terms, args...)
+}
+
+// ofDeliveries are the attempts of one delivery, or of all of an event.
+func (l *attemptList) ofDeliveries() (candidates, error) {
+	deliveries, err := l.deliveriesAsked(&l.AttemptQuery)
+	if err != nil {
+		return nil, err
+	}
+	var keys []int64
+	err = l.query(func(r row) error {
+		keys = append(keys, r.int(0))
+		return nil
+	}, `SELECT key FROM webhook_attempt INDEXED BY webhook_attempt_lease WHERE `+among("delivery"), jsonKeys(deliveries))
+	return given(keys), err
+}
+
+// pick returns those of the candidates that pass all filters, newest first.
+func (l *attemptList) pick(keys []int64) ([]webhook.DeliveryAttempt, error) {
+	w := filter{terms: slices.Clip(l.narrow.terms), args: slices.Clip(l.narrow.args)}
+	w.and(among("a.key"), jsonKeys(keys))
+	page, err := l.attempts(`SELECT `+attemptColumns+` FROM webhook_attempt a NOT INDEXED
+		CROSS JOIN webhook_delivery d ON d.key = a.delivery
+		CROSS JOIN webhook_endpoint p ON p.num = a.endpoint
+		CROSS JOIN webhook_event e ON e.key = d.event`+w.where(), w.args...)
+	slices.SortFunc(page, func(a, b webhook.DeliveryAttempt) int { return strings.Compare(b.ID, a.ID) })
+	return page, err
 }
 
 // deliveriesAsked returns the keys of the deliveries whose attempts are asked for.

@@ -298,13 +298,13 @@ func (p *pruning) events(int64) (next int64, done bool, err error) {
 	return none, done, err
 }
 
-// hours removes counters of hours before what is kept, endpoint by endpoint.
+// hours removes counters of hours before what is kept, endpoint by endpoint, sums included.
 func (p *pruning) hours(after int64) (next int64, done bool, err error) {
 	if p.request.FinishedBefore.IsZero() {
 		return 0, true, nil
 	}
 	found, err := p.one(func(r row) { next = r.int(0) },
-		`SELECT num FROM webhook_endpoint WHERE num > ? ORDER BY num LIMIT 1`, after)
+		`SELECT endpoint FROM webhook_stat WHERE endpoint > ? ORDER BY endpoint LIMIT 1`, after)
 	if err != nil || !found {
 		return 0, true, err
 	}
