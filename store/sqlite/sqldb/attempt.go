@@ -154,11 +154,8 @@ func (q *session) deliveriesAsked(lq *webhook.AttemptQuery) (keys []int64, err e
 	return []int64{key}, nil
 }
 
-const attemptColumns = `a.key, a.rest, d.key, d.rest, p.key, p.rest, e.key, e.rest, a.tenant, d.type,
-	a.number, a.trigger, a.status, a.bulk, a.status_code, a.error_code, a.error, a.started_at, a.delivered_at,
-	a.responded_at, a.completed_at, a.duration_ms, a.timings, a.resends, a.retry_after_ms, a.next_attempt_at,
-	a.created_at, a.updated_at, a.detail_pruned_at, a.method, a.url, a.remote_addr, a.truncated,
-	a.request_headers, a.response_headers, a.preview`
+const attemptColumns = `a.key, d.key, d.rest, p.key, p.rest, e.key, e.rest, a.tenant, d.type, a.status,
+	a.error_code, a.started_at, a.completed_at, a.updated_at, a.detail_pruned_at, a.body, a.capture`
 
 // attemptRow is an attempt as read, its names still to be looked up.
 type attemptRow struct {
@@ -167,36 +164,22 @@ type attemptRow struct {
 }
 
 func scanAttempt(r row) (a attemptRow, err error) {
-	a.ID, a.DeliveryID = id.Join(id.Attempt, r.int(0), r.int(1)), id.Join(id.Delivery, r.int(2), r.int(3))
-	a.EndpointID, a.EventID = id.Join(id.Endpoint, r.int(4), r.int(5)), id.Join(id.Event, r.int(6), r.int(7))
-	a.tenant, a.typ, a.AttemptNumber = r.int(8), r.int(9), int(r.int(10))
-	a.Trigger, a.Status = member(triggers, r.int(11)), member(attemptStatuses, r.int(12))
-	a.bulk, a.code, a.Error = r.int(13), r.int(15), r.str(16)
-	if !r.null(14) {
-		status := int(r.int(14))
-		a.StatusCode = &status
+	a.DeliveryID, a.EndpointID = id.Join(id.Delivery, r.int(1), r.int(2)), id.Join(id.Endpoint, r.int(3), r.int(4))
+	a.EventID = id.Join(id.Event, r.int(5), r.int(6))
+	a.tenant, a.typ, a.Status, a.code = r.int(7), r.int(8), member(attemptStatuses, r.int(9)), r.int(10)
+	a.StartedAt, a.CompletedAt, a.DetailPrunedAt = zeroTime(r.int(11)), zeroTime(r.int(12)), r.timePtr(14)
+	body, err := unpackBody(r.bytes(15), r.int(11), &a.DeliveryAttempt)
+	a.ID, a.bulk = id.Join(id.Attempt, r.int(0), body.rest), body.bulk
+	if err == nil {
+		err = unpackCapture(r.bytes(16), &a.DeliveryAttempt)
 	}
-	a.StartedAt, a.DeliveredAt, a.RespondedAt = zeroTime(r.int(17)), r.timePtr(18), r.timePtr(19)
-	a.CompletedAt, a.DurationMS, a.Resends = zeroTime(r.int(20)), r.int(21), int(r.int(23))
-	if !r.null(24) {
-		wait := r.int(24)
-		a.RetryAfterMS = &wait
+	if err != nil {
+		return a, fmt.Errorf("attempt %s: %w", a.ID, err)
 	}
-	a.NextAttemptAt, a.CreatedAt, a.UpdatedAt = r.timePtr(25), r.time(26), r.time(27)
-	a.DetailPrunedAt, a.Method, a.URL, a.RemoteAddr = r.timePtr(28), r.str(29), r.str(30), r.str(31)
-	a.ResponseBodyTruncated = r.int(32) != 0
-	if !r.null(35) {
-		preview := r.str(35)
-		a.ResponseBodyPreview = &preview
-	}
-	var errs [3]error
-	a.Timings, errs[0] = r.timings(22)
-	a.RequestHeaders, errs[1] = r.stringMap(33)
-	a.ResponseHeaders, errs[2] = r.stringMap(34)
-	for _, err := range errs {
-		if err != nil {
-			return a, fmt.Errorf("attempt %s is damaged: %w", a.ID, err)
-		}
+	a.CreatedAt = fromMicro(body.created)
+	a.UpdatedAt = a.CreatedAt
+	if !r.null(13) {
+		a.UpdatedAt = r.time(13)
 	}
 	return a, nil
 }

@@ -24,6 +24,8 @@ type delivery struct {
 	failureCode                                 int64
 	expiresAt, createdAt, updatedAt, finishedAt int64
 	dirty                                       bool
+	firstTry                                    bool // it has no more than its first lease, and no attempt yet
+	remembered                                  bool // and was not read
 }
 
 const deliveryColumns = `key, rest, event, endpoint, tenant, type, state, next_at, due_at, owner, leased_at, lease,
@@ -79,6 +81,10 @@ func (q *session) deliveriesByKey(keys []int64, into map[int64]*delivery) error 
 	})
 }
 
+// isFirstTry: under way under the first lease, and nothing has become of it yet.
+const isFirstTry = `state = 0 AND lease = 1 AND owner IS NOT NULL AND settled = 0 AND attempts = 0 AND failed = 0
+	AND uncharged = 0 AND deferrals = 0 AND trigger = 0 AND bulk IS NULL AND last_code IS NULL`
+
 // firstTries reads those deliveries that are under way for the first time, as most are: few of their
 // columns hold anything, and to read a column costs.
 func (q *session) firstTries(keys []int64, into map[int64]*delivery) error {
@@ -88,13 +94,11 @@ func (q *session) firstTries(keys []int64, into map[int64]*delivery) error {
 				key: r.int(0), rest: r.int(1), event: r.int(2), endpoint: r.int(3), tenant: r.int(4), typ: r.int(5),
 				nextAt: r.int(6), dueAt: r.int(7), owner: r.int(8), leasedAt: r.int(9), lease: 1,
 				createdAt: r.int(10), updatedAt: r.int(11),
-				lastAt: none, lastStatus: none, expiresAt: none, finishedAt: none,
+				lastAt: none, lastStatus: none, expiresAt: none, finishedAt: none, firstTry: true,
 			}
 			return nil
 		}, `SELECT key, rest, event, endpoint, tenant, type, next_at, due_at, owner, leased_at, created_at, updated_at
-			FROM webhook_delivery WHERE key IN (`+marks+`) AND state = 0 AND lease = 1 AND owner IS NOT NULL
-				AND settled = 0 AND attempts = 0 AND failed = 0 AND uncharged = 0 AND deferrals = 0 AND trigger = 0
-				AND bulk IS NULL AND last_at IS NULL AND expires_at IS NULL`, args...)
+			FROM webhook_delivery WHERE key IN (`+marks+`) AND expires_at IS NULL AND `+isFirstTry, args...)
 	})
 }
 
@@ -135,18 +139,21 @@ func (q *session) save(d *delivery) error {
 
 // plainSuccess reports the usual end: the first attempt succeeded, now.
 func (d *delivery) plainSuccess(now int64) bool {
-	return d.state == succeeded && d.owner == 0 && d.attempts == 1 && d.settled == 0 &&
+	return d.firstTry && d.state == succeeded && d.owner == 0 && d.attempts == 1 && d.settled == 0 &&
 		d.failed == 0 && d.uncharged == 0 && d.deferrals == 0 && d.bulk == 0 && d.trigger == triggerAutomatic &&
 		d.lastCode == 0 && d.lastError == "" && d.updatedAt == now && d.finishedAt == now
 }
 
-// saveSuccesses saves rows of which plainSuccess is true, with what differs between them.
-var saveSuccesses = newInserts(`WITH done (key, last_at, last_status, now) AS (VALUES`, `(?, ?, ?, ?)`,
-	`) UPDATE webhook_delivery SET state = 1, next_at = NULL, due_at = NULL, owner = NULL, leased_at = NULL,
-		trigger = 1, bulk = NULL, attempts = 1, failed = 0, uncharged = 0, deferrals = 0,
-		last_at = done.last_at, last_status = done.last_status, last_code = NULL, last_error = NULL,
-		failure_code = NULL, updated_at = done.now, finished_at = done.now
-	FROM done WHERE webhook_delivery.key = done.key`)
+// saveSuccesses saves rows of which plainSuccess is true, with what differs between them. An upsert is
+// the cheapest way to update many rows by one statement. Should one be missing, it is inserted, and
+// changed in a way that shows: flushOutcomes asks for the last key that was inserted.
+var saveSuccesses = newInserts(`INSERT INTO webhook_delivery
+	(key, last_at, last_status, finished_at, rest, event, endpoint, tenant, type, created_at, updated_at) VALUES`,
+	`(?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
+	`ON CONFLICT (key) DO UPDATE SET state = 1, next_at = NULL, due_at = NULL, owner = NULL, leased_at = NULL,
+		trigger = 1, attempts = 1, last_at = excluded.last_at, last_status = excluded.last_status,
+		updated_at = excluded.finished_at, finished_at = excluded.finished_at
+	WHERE `+isFirstTry)
 
 // GetDelivery implements [webhook.Store].
 func (s *Store) GetDelivery(ctx context.Context, now time.Time, deliveryID string) (item webhook.DeliveryListItem, err error) {

@@ -77,9 +77,8 @@ func (q *session) eraseEvent(eventID string, now int64, sums stats) (r webhook.E
 }
 
 func (q *session) eraseDelivery(key, now int64, sums stats) (wasPending bool, err error) {
-	if err := q.exec(`UPDATE webhook_attempt SET request_headers = NULL, response_headers = NULL, preview = NULL,
-		detail_pruned_at = ?, updated_at = ? WHERE delivery = ? AND
-		(request_headers IS NOT NULL OR response_headers IS NOT NULL OR preview IS NOT NULL)`, now, now, key); err != nil {
+	if err := q.exec(`UPDATE webhook_attempt SET capture = NULL, detail_pruned_at = ?, updated_at = ?
+		WHERE delivery = ? AND capture IS NOT NULL`, now, now, key); err != nil {
 		return false, err
 	}
 	d, err := q.deliveryByKey(key)

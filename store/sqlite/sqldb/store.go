@@ -23,6 +23,7 @@ type Store struct {
 	names    *names
 	eps      *endpoints
 	tenants  *tenants
+	handed   *handed
 	ring     *ring
 	busy     *atomic.Bool // the last Claim found something
 	owners   Owners
@@ -72,7 +73,8 @@ func Open(connector driver.Connector, db *sql.DB, opts ...Option) (*Store, error
 }
 
 func newStore(src source) *Store {
-	return &Store{src: src, names: newNames(), eps: newEndpoints(), tenants: newTenants(), ring: &ring{}, busy: &atomic.Bool{}, owners: newNobodyElse()}
+	return &Store{src: src, names: newNames(), eps: newEndpoints(), tenants: newTenants(), handed: &handed{},
+		ring: &ring{}, busy: &atomic.Bool{}, owners: newNobodyElse()}
 }
 
 // DB returns the database, for transactions of your own beside the store's. A write transaction
@@ -165,8 +167,16 @@ func (q *session) exec(query string, args ...any) error {
 }
 
 func (q *session) changed(query string, args ...any) (int64, error) {
-	if err := q.ctx.Err(); err != nil {
+	done, err := q.do(query, args)
+	if err != nil {
 		return 0, err
+	}
+	return done.RowsAffected()
+}
+
+func (q *session) do(query string, args []any) (driver.Result, error) {
+	if err := q.ctx.Err(); err != nil {
+		return nil, err
 	}
 	return q.c.exec(q.run, query, args)
 }

@@ -166,39 +166,19 @@ CREATE INDEX webhook_delivery_end_endpoint ON webhook_delivery (endpoint, failur
 	WHERE failure_code IS NOT NULL AND last_code IS NOT failure_code;
 
 CREATE TABLE webhook_attempt (
-	key               INTEGER PRIMARY KEY,
-	rest              INTEGER NOT NULL,
-	delivery          INTEGER NOT NULL,
-	lease             INTEGER NOT NULL,
-	endpoint          INTEGER NOT NULL,
-	tenant            INTEGER NOT NULL,
-	number            INTEGER NOT NULL,
-	trigger           INTEGER NOT NULL,
-	status            INTEGER NOT NULL, -- 0 succeeded, 1 failed, 2 interrupted, 3 canceled
-	applied           INTEGER NOT NULL, -- 1: its outcome took effect on the delivery; 2: Claim wrote it for a lost lease
-	bulk              INTEGER,
-	status_code       INTEGER,
-	error_code        INTEGER,
-	error             TEXT,
-	started_at        INTEGER NOT NULL,
-	delivered_at      INTEGER,
-	responded_at      INTEGER,
-	completed_at      INTEGER NOT NULL,
-	duration_ms       INTEGER NOT NULL,
-	timings           TEXT,             -- dns, connect, tls, ttfb in milliseconds, JSON array
-	resends           INTEGER NOT NULL,
-	retry_after_ms    INTEGER,
-	next_attempt_at   INTEGER,
-	created_at        INTEGER NOT NULL,
-	updated_at        INTEGER NOT NULL,
-	detail_pruned_at  INTEGER,
-	method            TEXT NOT NULL,
-	url               TEXT NOT NULL,
-	remote_addr       TEXT,
-	truncated         INTEGER NOT NULL,
-	request_headers   TEXT,             -- JSON object
-	response_headers  TEXT,             -- JSON object
-	preview           TEXT
+	key              INTEGER PRIMARY KEY,
+	delivery         INTEGER NOT NULL,
+	lease            INTEGER NOT NULL,
+	endpoint         INTEGER NOT NULL,
+	tenant           INTEGER NOT NULL,
+	status           INTEGER NOT NULL, -- 0 succeeded, 1 failed, 2 interrupted, 3 canceled
+	error_code       INTEGER,
+	started_at       INTEGER NOT NULL,
+	completed_at     INTEGER NOT NULL,
+	updated_at       INTEGER,          -- NULL: not since it was created
+	detail_pruned_at INTEGER,
+	body             BLOB NOT NULL,    -- what is not searched for, packed
+	capture          BLOB              -- headers and preview, packed
 ) STRICT;
 
 -- One attempt for each lease; the attempts of a delivery.
