@@ -66,6 +66,10 @@ func exchangeOf(ctx context.Context) *exchange {
 	return x
 }
 
+// Wrote and FirstByte are what connections of our own report.
+func (x *exchange) Wrote()     { x.wrote.set(x) }
+func (x *exchange) FirstByte() { x.firstByte.set(x) }
+
 func (x *exchange) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		DNSStart:     func(httptrace.DNSStartInfo) { x.dnsStart.first(x) },
