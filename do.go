@@ -32,13 +32,12 @@ func (c *Client) plan(r *http.Request) (*plan, error) {
 	case x.host == r.URL.Host:
 		rules = x.rules
 	}
-	key, err := c.keyOf(r.URL, rules)
-	if err != nil {
+	if err := c.refuseHost(r.URL, rules); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	return &plan{
-		key: key, rules: rules, x: x, ctx: ctx, toHEAD: r.Method == http.MethodHead,
+		key: keyOf(r.URL, rules), rules: rules, x: x, ctx: ctx, toHEAD: r.Method == http.MethodHead,
 		out:      &asked{r: r.WithContext(ctx), x: x, cancel: cancel},
 		progress: &tracing{x, httptrace.ContextClientTrace(ctx)},
 	}, nil
@@ -60,15 +59,29 @@ func (c *Client) refuse(r *http.Request) error {
 	return nil
 }
 
-func (c *Client) keyOf(u *url.URL, rules *connRules) (connKey, error) {
-	host, port := u.Hostname(), portOf(u)
-	if c.proxy != nil {
-		if err := c.guard.with(rules.allow).checkHost(host, port); err != nil {
-			return connKey{}, err
-		}
+// planPosting makes a plan of an attempt's request.
+func (c *Client) planPosting(p *posting) error {
+	if err := c.refuseHost(p.target.url, p.rules); err != nil {
+		return err
 	}
-	addr := net.JoinHostPort(strings.ToLower(host), strconv.Itoa(int(port)))
-	return connKey{scheme: u.Scheme, addr: addr, rules: rules.key}, nil
+	p.plan = plan{
+		key: p.target.key, rules: p.rules, x: &p.exchange, out: p,
+		ctx: p.parent, deadline: p.deadline, progress: &p.exchange,
+	}
+	return nil
+}
+
+// refuseHost refuses, where a proxy will do the dialling, what is known to be private.
+func (c *Client) refuseHost(u *url.URL, rules *connRules) error {
+	if c.proxy == nil {
+		return nil
+	}
+	return c.guard.with(rules.allow).checkHost(u.Hostname(), portOf(u))
+}
+
+func keyOf(u *url.URL, rules *connRules) connKey {
+	addr := net.JoinHostPort(strings.ToLower(u.Hostname()), strconv.Itoa(int(portOf(u))))
+	return connKey{scheme: u.Scheme, addr: addr, rules: rules.key}
 }
 
 // tracing is told of an exchange's progress and passes it on.

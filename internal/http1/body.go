@@ -391,7 +391,7 @@ func (c *Conn) readTrailer() error {
 		c.r += 2
 		return nil
 	}
-	for n := 4; bytes.Index(c.scratch.buf[c.r:min(c.w, c.r+maxLine)], []byte("\r\n\r\n")) < 0; n = c.w - c.r + 1 {
+	for n := 4; !bytes.Contains(c.scratch.buf[c.r:min(c.w, c.r+maxLine)], []byte("\r\n\r\n")); n = c.w - c.r + 1 {
 		if n > maxLine {
 			return errTrailer
 		}

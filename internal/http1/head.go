@@ -11,20 +11,29 @@ import (
 
 // Head is a response without its body. Its fields are valid until Finish, its strings for ever.
 type Head struct {
-	Proto, Status       string // "HTTP/1.1", "200 OK"
-	Major, Minor        int
-	Code                int
-	Fields              []Field // names canonical, in the order of the response
-	ContentLength       int64   // -1: unknown
-	Chunked             bool
-	Close               bool     // the connection ends with the response
-	Trailers            []string // names announced
-	Size                int      // bytes of the head, which its strings keep in memory
-	contentLengths, tes int      // how many such fields there were
+	Proto, Status string // "HTTP/1.1", "200 OK"
+	Major, Minor  int
+	Code          int
+	Fields        []Field // names canonical, in the order of the response
+	ContentLength int64   // -1: unknown
+	Chunked       bool
+	Close         bool     // the connection ends with the response
+	Trailers      []string // names announced
+	Size          int      // bytes of the head, which its strings keep in memory
 }
 
 // Field is one header line.
 type Field struct{ Name, Value string }
+
+// Get returns the first value of a header with that canonical name, or "".
+func (h *Head) Get(name string) string {
+	for i := range h.Fields {
+		if h.Fields[i].Name == name {
+			return h.Fields[i].Value
+		}
+	}
+	return ""
+}
 
 // scratch is what an exchange needs and an idle connection does not.
 type scratch struct {
