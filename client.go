@@ -144,7 +144,7 @@ func (c *Client) CloseIdleConnections() { c.pool.closeIdle() }
 
 // plan is one request on its way.
 type plan struct {
-	key   connKey
+	key   keyHandle
 	rules *connRules
 	x     *exchange
 	out   outgoing
@@ -166,7 +166,11 @@ type outgoing interface {
 // exchange makes the request and returns the response's header: with HTTP/1.1 on the connection, which
 // is the caller's alone until release.
 func (c *Client) exchange(p *plan) (*pooledConn, *http.Response, error) {
-	for conn := c.pool.get(p.key); conn != nil; conn = c.pool.get(p.key) {
+	for now := p.x.began; ; {
+		conn := c.pool.get(p.key, now)
+		if conn == nil {
+			break
+		}
 		resp, err := c.try(conn, p, true)
 		switch {
 		case err == nil:

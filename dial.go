@@ -21,12 +21,12 @@ import (
 // connect makes a connection for the plan, with a request reserved on it.
 func (c *Client) connect(p *plan) (*pooledConn, error) {
 	ctx := p.out.context()
-	raw, err := c.dialTarget(ctx, "tcp", p.key.addr, p.rules)
+	raw, err := c.dialTarget(ctx, "tcp", p.key.Value().addr, p.rules)
 	if err != nil {
 		return nil, err
 	}
 	conn := &pooledConn{raw: raw, remote: raw.RemoteAddr().String(), key: p.key, born: time.Now()}
-	if p.key.scheme == "http" {
+	if p.key.Value().scheme == "http" {
 		wire := http1.NewWire(raw, false)
 		conn.h1 = http1.NewConn(wire, wire, c.limit)
 		return conn, nil
@@ -47,7 +47,7 @@ func (c *Client) connect(p *plan) (*pooledConn, error) {
 }
 
 func (c *Client) handshake(ctx context.Context, wire *http1.Wire, p *plan) (*tls.Conn, error) {
-	host, _, err := net.SplitHostPort(p.key.addr)
+	host, _, err := net.SplitHostPort(p.key.Value().addr)
 	if err != nil {
 		return tls.Client(wire, nil), err
 	}
@@ -77,7 +77,7 @@ func madeConn(ctx context.Context, _, _ string) (net.Conn, error) {
 // multiplex hands the connection to net/http.
 func (c *Client) multiplex(conn *pooledConn, secure net.Conn) (err error) {
 	ctx := context.WithValue(context.Background(), madeConnKey{}, secure)
-	if conn.h2, err = c.http2.NewClientConn(ctx, "https", conn.key.addr); err != nil {
+	if conn.h2, err = c.http2.NewClientConn(ctx, "https", conn.key.Value().addr); err != nil {
 		go secure.Close()
 		return err
 	}

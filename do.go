@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/outhook/webhook/internal/http1"
 )
@@ -79,9 +80,9 @@ func (c *Client) refuseHost(u *url.URL, rules *connRules) error {
 	return c.guard.with(rules.allow).checkHost(u.Hostname(), portOf(u))
 }
 
-func keyOf(u *url.URL, rules *connRules) connKey {
+func keyOf(u *url.URL, rules *connRules) keyHandle {
 	addr := net.JoinHostPort(strings.ToLower(u.Hostname()), strconv.Itoa(int(portOf(u))))
-	return connKey{scheme: u.Scheme, addr: addr, rules: rules.key}
+	return unique.Make(connKey{scheme: u.Scheme, addr: addr, rules: rules.key})
 }
 
 // tracing is told of an exchange's progress and passes it on.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/outhook/webhook/internal/http1"
 )
@@ -23,6 +24,8 @@ type connKey struct {
 	rules        string
 }
 
+type keyHandle = unique.Handle[connKey]
+
 // pooledConn is a connection with whom it may serve. With HTTP/1.1 it is in the pool or in one
 // request's hands; an HTTP/2 connection stays in the pool while it serves.
 type pooledConn struct {
@@ -32,7 +35,7 @@ type pooledConn struct {
 	raw    net.Conn
 	remote string
 	secure *tls.ConnectionState // nil: no TLS
-	key    connKey
+	key    keyHandle
 	born   time.Time
 
 	// Guarded by the pool.
@@ -48,21 +51,20 @@ type connPool struct {
 	maxAge time.Duration
 
 	mu    sync.Mutex
-	conns map[connKey][]*pooledConn // the last one was used last
-	n     int                       // in all
-	ends  pooledConn                // of the ring: older is who was used last, newer who was used first
-	sweep *time.Timer               // runs while there are any
+	conns map[keyHandle][]*pooledConn // the last one was used last
+	n     int                         // in all
+	ends  pooledConn                  // of the ring: older is who was used last, newer who was used first
+	sweep *time.Timer                 // runs while there are any
 }
 
 func newConnPool(perKey int, maxAge time.Duration) *connPool {
-	p := &connPool{perKey: perKey, total: maxIdleTotal, maxAge: maxAge, conns: make(map[connKey][]*pooledConn)}
+	p := &connPool{perKey: perKey, total: maxIdleTotal, maxAge: maxAge, conns: make(map[keyHandle][]*pooledConn)}
 	p.ends.newer, p.ends.older = &p.ends, &p.ends
 	return p
 }
 
 // get returns a connection for one request, or nil.
-func (p *connPool) get(key connKey) *pooledConn {
-	now := time.Now()
+func (p *connPool) get(key keyHandle, now time.Time) *pooledConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	conns := p.conns[key]

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -25,15 +24,28 @@ type posting struct {
 	room    [8]headerField // for fields, mostly
 	plan    plan
 	traced  context.Context // leash's, reporting to exchange; nil until somebody needs it
+	shared  bool            // others may have hold of it after the attempt
 }
 
+var postings = sync.Pool{New: func() any { return new(posting) }}
+
 func newPosting(ctx context.Context, now time.Time, timeout time.Duration, t *target, payload []byte) *posting {
-	p := &posting{target: t, payload: payload, length: strconv.Itoa(len(payload))}
+	p := postings.Get().(*posting)
+	p.target, p.payload = t, payload
 	p.exchange.begin(now, t)
 	p.body = payload
 	p.leash = leash{parent: ctx, deadline: p.began.Add(timeout)}
 	p.fields = p.room[:0]
 	return p
+}
+
+// done ends the attempt. What nobody else can hold any more serves another one.
+func (p *posting) done() {
+	p.leash.release()
+	if !p.shared {
+		*p = posting{}
+		postings.Put(p)
+	}
 }
 
 // leash is how long an attempt may take. Its context is made only if somebody wants one.
@@ -170,6 +182,7 @@ func (p *posting) request() (*http.Request, error) {
 
 func (p *posting) context() context.Context {
 	if p.traced == nil {
+		p.shared = true
 		p.traced = p.attach(p.ends())
 	}
 	return p.traced
@@ -194,6 +207,7 @@ func (p *posting) send(conn *http1.Conn) error {
 
 func (p *posting) stream(conn *http1.Conn, head []byte) error {
 	payload := p.payload
+	p.shared = true
 	return conn.Stream(func(w io.Writer) error {
 		first := min(len(payload), 8<<10) // not a packet for the head alone
 		if _, err := w.Write(append(head, payload[:first]...)); err != nil {

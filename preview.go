@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"net/http"
@@ -60,7 +61,7 @@ func cleanText(b []byte, limit int, more bool) (text string, cut bool) {
 }
 
 func plain(b []byte) bool {
-	return utf8.Valid(b) && !slices.Contains(b, 0)
+	return bytes.IndexByte(b, 0) < 0 && utf8.Valid(b)
 }
 
 // danglingBytes counts the bytes at the end of b that begin a character and do not finish it.

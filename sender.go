@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ func (s *sender) attempt(ctx context.Context, c Claim, t *target) DeliveryAttemp
 		timeout = s.timeout
 	}
 	p := newPosting(ctx, s.now(), timeout, t, c.Event.Payload)
-	defer p.release()
+	defer p.done()
 	a := DeliveryAttempt{
 		TenantID: c.Event.TenantID, EventID: c.Event.ID, EventType: c.Event.Type,
 		DeliveryID: c.DeliveryID, EndpointID: c.EndpointID, AttemptNumber: c.AttemptNumber,
@@ -74,6 +75,7 @@ func (s *sender) attempt(ctx context.Context, c Claim, t *target) DeliveryAttemp
 func (s *sender) exchange(p *posting, c *Claim, a *DeliveryAttempt) (f *fault) {
 	defer func() {
 		if v := recover(); v != nil {
+			p.shared = true
 			s.logPanic(a, v)
 			if a.StatusCode == nil {
 				f = &fault{CodeInternalError, "a client, signer or authenticator panicked; the log has the details"}
@@ -214,8 +216,9 @@ func (s *sender) authorize(p *posting) *fault {
 func (s *sender) sign(p *posting, c *Claim, at time.Time) (standard bool, f *fault) {
 	secrets := p.target.liveSecrets(at)
 	if signer, ok := s.signer.(*standardSigner); ok {
-		timestamp, signature, err := signer.sign(c.Event.ID, at, p.payload, secrets)
-		if err != nil {
+		var timestamp, signature string
+		var err error
+		if timestamp, signature, p.length, err = signer.sign(c.Event.ID, at, p.payload, secrets); err != nil {
 			return true, signerFault(err)
 		}
 		p.fields.set(HeaderID, c.Event.ID)
@@ -223,6 +226,7 @@ func (s *sender) sign(p *posting, c *Claim, at time.Time) (standard bool, f *fau
 		p.fields.set(HeaderSignature, signature)
 		return true, nil
 	}
+	p.length = strconv.Itoa(len(p.payload))
 	m := Message{
 		ID: c.Event.ID, Timestamp: micros(at), Body: p.payload,
 		Secrets: slices.Clone(secrets), Endpoint: p.target.endpoint,

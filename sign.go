@@ -42,7 +42,7 @@ func Sign(secret, id string, at time.Time, body []byte) (string, error) {
 type standardSigner struct{ keys keyCache }
 
 func (s *standardSigner) Sign(h http.Header, m Message) error {
-	timestamp, signature, err := s.sign(m.ID, m.Timestamp, m.Body, m.Secrets)
+	timestamp, signature, _, err := s.sign(m.ID, m.Timestamp, m.Body, m.Secrets)
 	if err != nil {
 		return err
 	}
@@ -51,13 +51,13 @@ func (s *standardSigner) Sign(h http.Header, m Message) error {
 	return nil
 }
 
-// sign returns what stands in the headers, in one piece.
-func (s *standardSigner) sign(id string, at time.Time, body []byte, secrets []string) (timestamp, signature string, err error) {
+// sign returns what stands in the headers, and the body's length, in one piece.
+func (s *standardSigner) sign(id string, at time.Time, body []byte, secrets []string) (timestamp, signature, length string, err error) {
 	if len(secrets) == 0 {
-		return "", "", errors.New("webhook: the endpoint has no live secret: rotate it")
+		return "", "", "", errors.New("webhook: the endpoint has no live secret: rotate it")
 	}
 	if err := checkMessageID(id); err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	var room [256]byte // for two v1 signatures or more, on the stack
 	text := strconv.AppendInt(room[:0], at.Unix(), 10)
@@ -65,15 +65,16 @@ func (s *standardSigner) sign(id string, at time.Time, body []byte, secrets []st
 	for i, secret := range secrets {
 		key, err := s.keys.get(secret)
 		if err != nil {
-			return "", "", invalid("Endpoint.Secrets", "cannot sign: secret %d %v", i+1, err)
+			return "", "", "", invalid("Endpoint.Secrets", "cannot sign: secret %d %v", i+1, err)
 		}
 		if i > 0 {
 			text = append(text, ' ')
 		}
 		text = key.appendSignature(text, id, text[:digits], body)
 	}
-	all := string(text)
-	return all[:digits], all[digits:], nil
+	signed := len(text)
+	all := string(strconv.AppendInt(text, int64(len(body)), 10))
+	return all[:digits], all[digits:signed], all[signed:], nil
 }
 
 // checkMessageID keeps out what would let the three signed parts be divided in another way, and what

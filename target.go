@@ -19,7 +19,7 @@ type target struct {
 	text     string // the URL as records show it
 	method   string
 	line     string // request line and Host header, as HTTP/1.1 has them
-	key      connKey
+	key      keyHandle
 	headers  headerFields  // those of the endpoint that may be sent, once each
 	secrets  []string      // if none of them ever expires
 	timeout  time.Duration // 0: the sender's
