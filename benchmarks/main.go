@@ -77,7 +77,7 @@ func parse() (o options, err error) {
 	only := flag.String("only", "", "only rows that match this `expression`; what they change in results.json is kept with the rest")
 	flag.StringVar(&o.dir, "dir", "", "a `folder` on the disk to be measured (default: the system's for temporary files)")
 	flag.StringVar(&o.out, "out", ".", "`folder` of README.md, results.svg and results.json")
-	wrap := flag.String("wrap", "", "`words` put before the command of each measurement, such as \"taskset 3\" or a lock")
+	wrap := flag.String("wrap", "", "`words` put before the command of each measurement, such as those of a lock")
 	flag.StringVar(&o.profiles, "cpuprofile", "", "`folder` for CPU profiles of our own rows")
 	flag.BoolVar(&o.report, "report", false, "measure nothing: write README.md and results.svg from results.json")
 	flag.Parse()
