@@ -110,15 +110,16 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.all(ctx); err != nil {
+	err = b.all(ctx)
+	if !o.quick {
+		err = errors.Join(err, results.Write(o.out)) // what there is, even after a failure
+	}
+	if err != nil {
 		return err
 	}
 	results.Print(os.Stdout)
 	if o.quick {
 		return b.rehearse()
-	}
-	if err := results.Write(o.out); err != nil {
-		return err
 	}
 	return writeReport(o)
 }
