@@ -95,6 +95,11 @@ func (c *commit) run() error {
 	if err := c.flushSends(); err != nil {
 		return err
 	}
+	if c.meetsItself() {
+		if err := c.session.run(c.lockRows()...); err != nil {
+			return err
+		}
+	}
 	if err := c.outcomes(); err != nil {
 		return err
 	}
@@ -167,6 +172,17 @@ func (c *commit) flushSends() error {
 		}
 	}
 	return nil
+}
+
+// meetsItself reports whether an outcome is of a delivery that the same batch brings.
+func (c *commit) meetsItself() bool {
+	for i := range c.batch.Outcomes {
+		key, _, ok := id.Split(id.Delivery, c.batch.Outcomes[i].DeliveryID)
+		if _, known := c.known.deliveries[key]; ok && known {
+			return true
+		}
+	}
+	return false
 }
 
 // group sorts the events of a SendGroup into those to be stored and those that stand already.

@@ -235,6 +235,12 @@ CREATE TABLE webhook.stat (
 	PRIMARY KEY (endpoint, hour, kind, shard)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1);
 
+-- The processes that deliver.
+CREATE TABLE webhook.peer (
+	owner   text COLLATE "C" PRIMARY KEY,
+	seen_at bigint NOT NULL
+) WITH (fillfactor = 50);
+
 -- Bulk retries: few rows.
 CREATE TABLE webhook.bulk (
 	key         bigint PRIMARY KEY,
