@@ -81,7 +81,11 @@ func (s *Store) notification() []*statement {
 	if s.quiet {
 		return nil
 	}
-	return []*statement{{sql: `SELECT pg_notify($1, $2)`, args: []any{s.channel(), s.self},
+	from := s.self
+	if s.bound { // only the user knows when it is committed, and he may forget to say so
+		from = ""
+	}
+	return []*statement{{sql: `SELECT pg_notify($1, $2)`, args: []any{s.channel(), from},
 		scan: func(row) error { return nil }}}
 }
 
