@@ -52,7 +52,11 @@ func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool
 		w.and("a.delivery = ANY(?::bigint[])", keys)
 	}
 	if lq.Status != "" {
-		w.and("a.status = ?", int64(slices.Index(attemptStatuses, lq.Status)))
+		status := int64(slices.Index(attemptStatuses, lq.Status))
+		w.and("a.status = ?", status)
+		if status > 0 { // for the planner: its index has nothing else
+			w.and("a.status > 0")
+		}
 	}
 	if lq.ErrorCode != "" {
 		w.and("a.error_code = ?", string(lq.ErrorCode))

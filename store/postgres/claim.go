@@ -47,7 +47,8 @@ func (r *ring) found(something bool) {
 // most polls find nothing.
 //
 // It locks the heads it works on and passes over those that another process has locked, so that no two
-// processes are at one endpoint at the same time, and none waits.
+// processes are at one endpoint at the same time. Only if that leaves nothing, it waits for the first, and
+// not for long.
 func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webhook.ClaimResult, err error) {
 	run := func(q *session) error {
 		c, err := newClaim(q, &r)
@@ -82,6 +83,21 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 	for range 3 {
 		if err = s.write(ctx, run); !errors.Is(err, errTaken) {
 			break
+		}
+	}
+	if err == nil && len(result.Claims) == 0 && !result.NextDue.IsZero() && !result.NextDue.After(r.Now) && !s.bound {
+		before := result
+		err = s.write(ctx, func(q *session) error {
+			c, err := newClaim(q, &r)
+			if err == nil {
+				c.patient = true
+				err = c.run()
+			}
+			result = c.result
+			return err
+		})
+		if isCode(err, codeLockTimeout) || errors.Is(err, errTaken) {
+			result, err = before, nil
 		}
 	}
 	if err != nil {
@@ -126,6 +142,7 @@ type claim struct {
 	ahead      []*taking // not due, and asked for ahead of their time
 	closed     []int64   // due heads of endpoints that are not enabled any more
 	everything bool      // no due endpoint was left out
+	patient    bool      // wait for the first head
 	spans      []span    // of the heads that are still to be looked at
 	keys       []int64   // of what was taken
 	by         []*taking // whose each of them is
@@ -249,7 +266,13 @@ func (c *claim) collectFrom(s *span, want int) (more bool, err error) {
 	if s.after.nextAt > s.to.nextAt {
 		return false, nil
 	}
-	after, found := s.after, 0
+	after, found, passOver := s.after, 0, " SKIP LOCKED"
+	if c.patient { // holding nothing yet, so that no two wait for each other
+		c.patient, want, passOver = false, 1, ""
+		if err := c.exec(`SELECT set_config('lock_timeout', '200ms', true)`); err != nil {
+			return false, err
+		}
+	}
 	err = c.query(func(r row) error {
 		found++
 		t := &taking{after: none}
@@ -270,7 +293,7 @@ func (c *claim) collectFrom(s *span, want int) (more bool, err error) {
 		FROM webhook.head h JOIN webhook.endpoint e ON e.num = h.endpoint
 		WHERE NOT h.held AND (h.next_at, h.endpoint) > ($1, $2) AND (h.next_at, h.endpoint) <= ($3, $4)
 			AND h.next_at <= $5 AND h.endpoint <> ALL($6::bigint[])
-		ORDER BY h.next_at, h.endpoint LIMIT $7 FOR UPDATE OF h SKIP LOCKED`,
+		ORDER BY h.next_at, h.endpoint LIMIT $7 FOR UPDATE OF h`+passOver,
 		after.nextAt, after.endpoint, s.to.nextAt, s.to.endpoint, c.now, c.aside, int64(want))
 	return found == want, err
 }

@@ -294,6 +294,10 @@ func (p *group) duplicate(f *freshEvent) (status webhook.SendStatus, done bool) 
 	if head == nil {
 		return 0, false
 	}
+	if head.key == f.key && head.rest == f.rest { // a repetition, met by its key
+		p.receipts = append(p.receipts, receiptOf(f.NewEvent))
+		return webhook.SendStored, true
+	}
 	return p.answer(f, webhook.Receipt{
 		EventID: id.Join(id.Event, head.key, head.rest), DeliveryIDs: deliveryIDs(head.deliveries),
 	}, head.fingerprint)

@@ -95,6 +95,10 @@ func (q *session) correct(endpoint, firstKey, now int64) (from int64, err error)
 // rebuild brings an endpoint's head in line with a change of the endpoint. It may make it earlier than
 // need be, never later.
 func (q *session) rebuild(endpoint int64, held bool) error {
+	// A head may stand although nothing is pending.
+	if err := q.exec(`UPDATE webhook.head SET held = $2 WHERE endpoint = $1`, endpoint, held); err != nil {
+		return err
+	}
 	return q.exec(`INSERT INTO webhook.head AS h (endpoint, next_at, first_key, held)
 		SELECT $1::bigint, min(next_at), min(key), $2::boolean FROM webhook.queue WHERE endpoint = $1 AND NOT over HAVING count(*) > 0
 		ON CONFLICT (endpoint) DO UPDATE SET next_at = least(h.next_at, excluded.next_at),

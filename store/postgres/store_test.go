@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"fmt"
-	"os"
 	"sync/atomic"
 	"testing"
 
@@ -14,8 +13,6 @@ import (
 	"github.com/outhook/webhook/store/postgres"
 	"github.com/outhook/webhook/store/storetest"
 )
-
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 func TestStore(t *testing.T)      { storetest.Run(t, newOpener(t, "", 2)) }
 func TestStoreModel(t *testing.T) { storetest.RunModel(t, newOpener(t, "", 2)) }
@@ -33,7 +30,11 @@ func TestFaults(t *testing.T) {
 	if underRace {
 		t.Skip("SKIPPED under the race detector, where it takes minutes; package memory runs it there")
 	}
-	storetest.RunFaults(t, newOpener(t, "", 4))
+	dsn := pgtest.Database(t)
+	// The pool is made anew each time: it belongs to the bubble of the test's clock.
+	storetest.RunFaults(t, func(t *testing.T) webhook.Store {
+		return open(t, pgtest.Pool(t, dsn, 4), postgres.WithSchema(fmt.Sprintf("W %d", schemas.Add(1))), postgres.WithoutListen())
+	})
 }
 
 var schemas atomic.Int64

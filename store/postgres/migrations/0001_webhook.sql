@@ -82,8 +82,9 @@ CREATE TABLE webhook.event (
 -- Compressing payloads would cost more than it saves.
 ALTER TABLE webhook.event ALTER COLUMN payload SET STORAGE EXTERNAL;
 
--- The list of a tenant's events.
+-- Lists.
 CREATE INDEX event_tenant ON webhook.event (tenant, key);
+CREATE INDEX event_type ON webhook.event (type, key);
 -- One event for each key of a tenant.
 CREATE UNIQUE INDEX event_idempotency ON webhook.event (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- Retention of events that matched no endpoint; the others go with their last delivery.
@@ -128,12 +129,18 @@ CREATE TABLE webhook.delivery (
 CREATE INDEX delivery_tenant ON webhook.delivery (tenant, key);
 CREATE INDEX delivery_endpoint ON webhook.delivery (endpoint, key);
 CREATE INDEX delivery_type ON webhook.delivery (type, key);
+CREATE INDEX delivery_tenant_type ON webhook.delivery (tenant, type, key);
 -- What failed for good, rare among successes.
-CREATE INDEX delivery_failed ON webhook.delivery (tenant, key) WHERE ended_badly;
+CREATE INDEX delivery_failed ON webhook.delivery (key) WHERE ended_badly;
+CREATE INDEX delivery_failed_tenant ON webhook.delivery (tenant, key) WHERE ended_badly;
 CREATE INDEX delivery_failed_endpoint ON webhook.delivery (endpoint, key) WHERE ended_badly;
 -- Lists by error code; a success at once leaves both columns NULL.
-CREATE INDEX delivery_last_code ON webhook.delivery (last_code, key) WHERE last_code IS NOT NULL;
-CREATE INDEX delivery_failure_code ON webhook.delivery (failure_code, key) WHERE failure_code IS NOT NULL;
+CREATE INDEX delivery_last ON webhook.delivery (last_code, key) WHERE last_code IS NOT NULL;
+CREATE INDEX delivery_last_tenant ON webhook.delivery (tenant, last_code, key) WHERE last_code IS NOT NULL;
+CREATE INDEX delivery_last_endpoint ON webhook.delivery (endpoint, last_code, key) WHERE last_code IS NOT NULL;
+CREATE INDEX delivery_end ON webhook.delivery (failure_code, key) WHERE failure_code IS NOT NULL;
+CREATE INDEX delivery_end_tenant ON webhook.delivery (tenant, failure_code, key) WHERE failure_code IS NOT NULL;
+CREATE INDEX delivery_end_endpoint ON webhook.delivery (endpoint, failure_code, key) WHERE failure_code IS NOT NULL;
 
 -- What is pending, in the order in which it may be claimed; and what was canceled under way, for which
 -- an ordered endpoint waits. Changed only under the lock of the delivery's row. It is small and stays in memory.
@@ -223,6 +230,13 @@ CREATE UNIQUE INDEX attempt_lease ON webhook.attempt (delivery, lease);
 -- Lists.
 CREATE INDEX attempt_endpoint ON webhook.attempt (endpoint, key);
 CREATE INDEX attempt_tenant ON webhook.attempt (tenant, key);
+-- Lists of what did not succeed.
+CREATE INDEX attempt_status ON webhook.attempt (status, key) WHERE status > 0;
+CREATE INDEX attempt_status_tenant ON webhook.attempt (tenant, status, key) WHERE status > 0;
+CREATE INDEX attempt_status_endpoint ON webhook.attempt (endpoint, status, key) WHERE status > 0;
+CREATE INDEX attempt_code ON webhook.attempt (error_code, key) WHERE error_code IS NOT NULL;
+CREATE INDEX attempt_code_tenant ON webhook.attempt (tenant, error_code, key) WHERE error_code IS NOT NULL;
+CREATE INDEX attempt_code_endpoint ON webhook.attempt (endpoint, error_code, key) WHERE error_code IS NOT NULL;
 
 -- Counters. Hour 0: deliveries by state. Other hours (microseconds): attempts by result and latency. Each
 -- process adds to one shard, so that commits of several do not wait for each other.
