@@ -61,6 +61,7 @@ func New(d *webhook.Dispatcher, cfg Config) http.Handler {
 	}
 	c := &console{d: d, cfg: cfg, mux: http.NewServeMux()}
 	c.apiRoutes()
+	c.pageRoutes()
 	return c
 }
 

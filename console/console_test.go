@@ -166,6 +166,7 @@ func TestWhoMayOnlyLookChangesNothing(t *testing.T) {
 		"/webhook-deliveries/" + d.ID + "/retry", "/webhook-deliveries/" + d.ID + "/cancel",
 		"/webhook-endpoints/" + e.ID + "/pause", "/webhook-endpoints/" + e.ID + "/disable", "/webhook-endpoints/" + e.ID + "/ping",
 		"/webhook-endpoints/" + e.ID + "/rotate-secret", "/webhook-bulk-retries",
+		"/deliveries/" + d.ID + "/retry", "/endpoints/" + e.ID + "/pause", "/deliveries/retry", "/bulk-retries",
 	} {
 		p := reader.problem(reader.do("POST", path, ""), http.StatusForbidden)
 		require.Equal(t, "You may look, but not change anything.", p["detail"], path)
@@ -222,6 +223,9 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	require.Equal(t, "GET, HEAD", res.Header.Get("Allow"))
 	e := s.endpoint("acme")
 	s.problem(s.do("POST", "/webhook-endpoints/"+e.ID+"/explode", ""), http.StatusNotFound)
+	res = s.do("GET", "/nowhere", "", "Accept", "text/html,*/*")
+	require.Equal(t, http.StatusNotFound, res.StatusCode)
+	require.Equal(t, "text/html; charset=utf-8", res.Header.Get("Content-Type"))
 }
 
 func TestRedact(t *testing.T) {

@@ -31,6 +31,7 @@
 //	GET  /webhook-stats
 //	GET  /webhook-bulk-retries, /webhook-bulk-retries/{id}
 //	POST /webhook-bulk-retries, /webhook-bulk-retries/{id}/cancel
+//	GET  /openapi.json                            all of this in OpenAPI 3.1
 //
 // Attempts have the JSON of [webhook.DeliveryAttempt], or with ?shape=invocation-attempt,
 // delivery-attempt or event-attempt one of the shapes of package schema. Lists are newest first, have

@@ -81,13 +81,23 @@ func plainError(err error) string {
 	return text
 }
 
-// fail answers with an error.
+// fail answers with an error: a page to those who asked for one.
 func (c *call) fail(err error) {
 	if c.r.Context().Err() == context.Canceled {
 		return // nobody waits for the answer
 	}
 	p := c.problemOf(err)
+	if c.wantsPage() {
+		c.errorPage(p)
+		return
+	}
 	c.w.Header().Set("Content-Type", "application/problem+json")
 	c.w.WriteHeader(p.Status)
 	_ = json.NewEncoder(c.w).Encode(p)
+}
+
+// wantsPage tells people's browsers from programs: the API is JSON whoever asks.
+func (c *call) wantsPage() bool {
+	path := strings.TrimPrefix(c.r.URL.Path, "/")
+	return !strings.HasPrefix(path, "webhook-") && path != "openapi.json" && strings.Contains(c.r.Header.Get("Accept"), "text/html")
 }

@@ -19,10 +19,17 @@ type params struct {
 	values url.Values
 	read   map[string]bool
 	err    error
+	form   bool // filled in by a person: an empty tenant is not the tenant ""
 }
 
 func (c *call) params() *params {
 	return &params{call: c, values: c.r.URL.Query(), read: map[string]bool{}}
+}
+
+func (c *call) formParams() *params {
+	p := c.params()
+	p.form = true
+	return p
 }
 
 func (p *params) text(name string) string {
@@ -40,7 +47,7 @@ func (p *params) refuse(name, format string, args ...any) {
 // and any other does not exist.
 func (p *params) tenant() (tenantID string, all bool) {
 	name := p.text("tenant")
-	if !p.values.Has("tenant") {
+	if !p.values.Has("tenant") || p.form && name == "" {
 		return p.TenantID, p.AllTenants
 	}
 	if !p.sees(name) && p.err == nil {
@@ -49,7 +56,7 @@ func (p *params) tenant() (tenantID string, all bool) {
 	return name, false
 }
 
-var ago = regexp.MustCompile(`^(\d{1,4})([mhd])$`)
+var age = regexp.MustCompile(`^(\d{1,4})([mhd])$`)
 
 // time reads an instant, or how long ago it was.
 func (p *params) time(name string) time.Time {
@@ -57,7 +64,7 @@ func (p *params) time(name string) time.Time {
 	if value == "" {
 		return time.Time{}
 	}
-	if m := ago.FindStringSubmatch(value); m != nil {
+	if m := age.FindStringSubmatch(value); m != nil {
 		n, _ := strconv.Atoi(m[1]) // four digits
 		unit := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[m[2]]
 		return time.Now().UTC().Add(-time.Duration(n) * unit)
