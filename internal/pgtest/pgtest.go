@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,6 +53,8 @@ type Cluster struct {
 	program string // pg_ctl
 	user    string // who runs it, if we are root, whom the server refuses
 	port    int
+	watch   io.Closer // while it is open, the server may live
+	watcher *exec.Cmd
 }
 
 var nextPort atomic.Int32
@@ -93,7 +96,26 @@ func Start(ctx context.Context, settings ...string) (_ *Cluster, err error) {
 	if err := c.command(ctx, "sh", "-c", add); err != nil {
 		return nil, err
 	}
+	if err := c.guard(); err != nil {
+		return nil, err
+	}
 	return c, c.start(ctx)
+}
+
+// guard starts a watcher that ends the server, and removes its files, when this process has died: it
+// waits for the end of a pipe that only we hold.
+func (c *Cluster) guard() (err error) {
+	name, args := c.as("sh", "-c", `trap '' HUP INT TERM; cat >/dev/null; "$1" -D "$2/data" -m immediate -w stop >/dev/null 2>&1; rm -rf "$2"/*`,
+		"watcher", c.program, c.dir)
+	if setsid, err := exec.LookPath("setsid"); err == nil { // so that what ends our group of processes spares it
+		name, args = setsid, append([]string{name}, args...)
+	}
+	c.watcher = exec.Command(name, args...)
+	c.watcher.Dir = "/"
+	if c.watch, err = c.watcher.StdinPipe(); err != nil {
+		return err
+	}
+	return c.watcher.Start()
 }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
@@ -114,7 +136,9 @@ func (c *Cluster) Crash(ctx context.Context) error {
 func (c *Cluster) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return errors.Join(c.command(ctx, c.program, "-D", c.data(), "-m", "immediate", "-w", "stop"), os.RemoveAll(c.dir))
+	err := errors.Join(c.command(ctx, c.program, "-D", c.data(), "-m", "immediate", "-w", "stop"), c.watch.Close())
+	_ = c.watcher.Wait() // it finds nothing left to do
+	return errors.Join(err, os.RemoveAll(c.dir))
 }
 
 // Pid is the process ID of the server's first process.
@@ -135,10 +159,16 @@ func (c *Cluster) URL(database string) string {
 // Socket is the path of the server's socket.
 func (c *Cluster) Socket() string { return filepath.Join(c.dir, fmt.Sprintf(".s.PGSQL.%d", c.port)) }
 
-func (c *Cluster) command(ctx context.Context, name string, args ...string) error {
-	if c.user != "" {
-		name, args = "runuser", append([]string{"-u", c.user, "--", name}, args...)
+// as makes a command that the server's user carries out.
+func (c *Cluster) as(name string, args ...string) (string, []string) {
+	if c.user == "" {
+		return name, args
 	}
+	return "runuser", append([]string{"-u", c.user, "--", name}, args...)
+}
+
+func (c *Cluster) command(ctx context.Context, name string, args ...string) error {
+	name, args = c.as(name, args...)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = c.dir
 	// pg_ctl leaves the server running with these open: pipes would never end.

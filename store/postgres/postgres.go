@@ -279,11 +279,11 @@ func (q *session) int(sql string, args ...any) (v int64, err error) {
 func (q *session) generation() (int64, error) { return q.int(`SELECT generation FROM webhook.meta`) }
 
 // begin are the settings of each transaction of our own. Plans are made while tables are still empty and
-// kept while they grow, so only those that stay right are allowed: by index, row by row. A process that is stopped in
+// kept while they grow, so only those that stay right are allowed: by index, in its order, row by row. A process that is stopped in
 // the middle loses its locks after a while. That a commit is durable when it returns does not depend on the
 // server's or the role's settings.
 const begin = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-	set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
+	set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
 	set_config('idle_in_transaction_session_timeout', '15s', true),
 	CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END`
 
