@@ -62,11 +62,12 @@ func TestPostgres(t *testing.T) {
 		t.Skip("SKIPPED: it takes a minute")
 	}
 	f := run(t, func(o *options) {
-		o.Postgres, o.Procs, o.Cycles, o.Load = true, 4, 12, 40
+		o.Postgres, o.Procs, o.Cycles, o.Load = true, 4, 18, 40
 		o.MinLife, o.MaxLife, o.CrashEvery = 6*time.Second, 14*time.Second, 10*time.Second
 	})
 	require.Zero(t, f.Overlaps)
 	require.Positive(t, f.Crashes)
+	require.Positive(t, f.Stopped)
 	require.Positive(t, f.Terminated)
 	require.Positive(t, f.Interrupted)
 }
