@@ -34,6 +34,15 @@ const (
 	burstPerSlot  = 16 // the same, while there is plenty of room
 )
 
+// While endpoints with fresh deliveries and others with backlogs share a process, claims for the latter
+// are small and take a small part of the time.
+const (
+	freshFor       = time.Second
+	contendedClaim = 32
+	claimShare     = 20 // one part in so many
+	maxClaimPause  = 100 * time.Millisecond
+)
+
 // configure takes over an endpoint's settings.
 func (q *queue) configure(l *lane, k *known) {
 	l.share, l.ceiling = q.perEndpoint, max(q.perEndpoint, q.slots/4)

@@ -45,7 +45,8 @@ type queue struct {
 	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
 	workers     int
 	idle        int
-	held        bool // nothing fresh is taken in for a while
+	fresh       [2]handed // the last two endpoints that fresh deliveries were handed over for, the later first
+	held        bool      // nothing fresh is taken in for a while
 	draining    bool
 	closed      bool
 }
@@ -99,6 +100,7 @@ func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
 	l.reserved++
 	q.reserved++
 	q.bytes += bytes
+	q.handedOver(l)
 	return &job{bytes: bytes, lane: l}, false
 }
 
@@ -109,6 +111,30 @@ func (q *queue) fits(l *lane, bytes int) bool {
 	}
 	return l.limiter == nil && len(l.jobs)+l.reserved < burstPerSlot*l.limit &&
 		held < q.room()/2 && bytes <= maxHeldBytes/2
+}
+
+// handed says when an endpoint was last given something fresh.
+type handed struct {
+	endpointID string
+	at         time.Time
+}
+
+func (q *queue) handedOver(l *lane) {
+	if q.fresh[0].endpointID != l.endpointID {
+		q.fresh[0], q.fresh[1] = handed{endpointID: l.endpointID}, q.fresh[0]
+	}
+	q.fresh[0].at = q.now()
+}
+
+// contended reports whether endpoints without a backlog have had something fresh lately: then those with
+// one must leave them the store and the processors, too.
+func (q *queue) contended() bool {
+	for _, h := range q.fresh {
+		if l := q.lanes[h.endpointID]; h.endpointID != "" && (l == nil || !l.backlog) && q.now().Sub(h.at) < freshFor {
+			return true
+		}
+	}
+	return false
 }
 
 // room is how many jobs may wait.
@@ -429,6 +455,9 @@ func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	limit = min(2*q.slots, q.room()-q.waiting-q.reserved)
+	if q.contended() {
+		limit = min(limit, contendedClaim)
+	}
 	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
 		q.more = true
 		return 0, nil, nil
@@ -444,8 +473,8 @@ func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
 	return limit, caps, exclude
 }
 
-// claimed takes in what a claim said about backlogs.
-func (q *queue) claimed(drained bool, backlog, excluded []string) {
+// claimed takes in what a claim said about backlogs. It reports whether others need the store meanwhile.
+func (q *queue) claimed(drained bool, backlog, excluded []string) (contended bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.more = !drained
@@ -464,8 +493,11 @@ func (q *queue) claimed(drained bool, backlog, excluded []string) {
 	for _, id := range backlog {
 		if l := q.lanes[id]; l != nil {
 			l.backlog = true
+			q.noticeRoomIn(l)
 		}
 	}
+	q.noticeRoom()
+	return q.contended()
 }
 
 // load says how much there is in this process.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outhook/webhook/internal/batch"
 	"github.com/outhook/webhook/internal/id"
 )
 
@@ -18,6 +19,7 @@ type run struct {
 	once  bool // end when nothing is due
 	queue *queue
 	wake  chan struct{} // look for due deliveries; holds one
+	room  chan struct{} // there may be room for more claims; holds one
 
 	attempts context.Context // of the requests; its end interrupts them
 	cut      context.CancelCauseFunc
@@ -30,6 +32,7 @@ type run struct {
 	bulksDone atomic.Bool // RunOnce has led all bulk retries to their ends
 
 	freedAt time.Time // the loop's: when dead owners were last looked for
+	paused  time.Time // the loop's: until when it leaves the store to others
 
 	mu    sync.Mutex
 	next  time.Time // when the loop looks by itself; zero: it is looking
@@ -76,17 +79,19 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 }
 
 func (d *Dispatcher) newRun(once bool) *run {
-	r := &run{d: d, once: once, wake: make(chan struct{}, 1), prune: make(chan struct{}, 1),
+	r := &run{d: d, once: once, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), prune: make(chan struct{}, 1),
 		bulk: make(chan struct{}, 1)}
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
-	r.queue = newQueue(&d.cfg, d.now, r.poke, func() { r.workers.Go(r.work) })
+	r.queue = newQueue(&d.cfg, d.now, func() { signal(r.room) }, func() { r.workers.Go(r.work) })
 	return r
 }
 
 // poke makes the loop look now.
-func (r *run) poke() {
+func (r *run) poke() { signal(r.wake) }
+
+func signal(c chan struct{}) {
 	select {
-	case r.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -142,6 +147,7 @@ func (r *run) loop(ctx context.Context) error {
 			return ctx.Err()
 		case <-timer.C:
 		case <-r.wake:
+		case <-r.room:
 		case <-r.quiet():
 		}
 	}
@@ -159,7 +165,7 @@ func (r *run) quiet() <-chan struct{} {
 // cannot be written: what the store has lost sight of must not be sent again and again.
 func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	d := r.d
-	if wait := d.storePause(); wait > 0 {
+	if wait := max(d.storePause(), time.Until(r.paused)); wait > 0 {
 		return wait, false
 	}
 	wasQuiet := r.queue.isQuiet()
@@ -174,7 +180,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if limit <= 0 {
 		return d.cfg.PollInterval, false
 	}
-	now := d.now()
+	now, began := d.now(), time.Now()
 	var early map[string]int
 	if !r.once {
 		early = d.probes.wanted(now, exclude)
@@ -193,7 +199,13 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	d.storeWorks()
 	drained := res.NextDue.IsZero() || res.NextDue.After(now)
 	released := d.probes.got(early, res.Claims, now)
-	r.queue.claimed(drained, append(res.Backlog, released...), exclude)
+	select {
+	case <-r.room: // what this claim brought has filled it
+	default:
+	}
+	if r.queue.claimed(drained, append(res.Backlog, released...), exclude) && len(res.Claims) > 0 {
+		r.paused = time.Now().Add(min(claimShare*time.Since(began), maxClaimPause))
+	}
 	switch {
 	case !drained && len(res.Claims) > 0, len(released) > 0:
 		return 0, false
@@ -252,7 +264,7 @@ func (r *run) accept(ctx context.Context, res ClaimResult) error {
 		k := r.d.directory.get(c.EndpointID)
 		if k == nil || err != nil {
 			r.queue.adopt()
-			r.d.commits.Add(&commit{run: r, back: &job{claim: c}}, false)
+			r.d.commits.Add(&commit{run: r, back: &job{claim: c}}, batch.Soon)
 			continue
 		}
 		r.queue.push(k, c)
@@ -280,7 +292,7 @@ func (r *run) deliver(j *job) {
 	case k == nil || k.row.State != EndpointEnabled || c.LeaseUntil.Sub(now) < d.timeoutOf(k)+startMargin ||
 		d.erasures.cover(c, now):
 		r.queue.finish(j, unknownCapacity)
-		d.commits.Add(&commit{run: r, back: j}, false)
+		d.commits.Add(&commit{run: r, back: j}, batch.Soon)
 		return
 	case !c.Event.ExpiresAt.IsZero() && !c.Event.ExpiresAt.After(now):
 		r.finish(j, k, Outcome{State: StateExpired, FailureCode: CodeCancelledPastRetention, Failed: c.Failed}, unknownCapacity)
@@ -304,7 +316,11 @@ func (r *run) finish(j *job, k *known, o Outcome, c capacity) {
 		o.Deferrals++
 	}
 	r.queue.finish(j, c)
-	r.d.commits.Add(&commit{run: r, result: &result{outcome: o, claim: j.claim, endpoint: k}}, false)
+	urgency := batch.Patient
+	if k.endpoint.Ordered { // the next in order waits for it
+		urgency = batch.Soon
+	}
+	r.d.commits.Add(&commit{run: r, result: &result{outcome: o, claim: j.claim, endpoint: k}}, urgency)
 }
 
 func capacityOf(a *DeliveryAttempt) capacity {
@@ -356,7 +372,7 @@ func (d *Dispatcher) stopEndpoint(endpointID string) {
 
 func (r *run) handBack(jobs []*job) {
 	for _, j := range jobs {
-		r.d.commits.Add(&commit{run: r, back: j}, false)
+		r.d.commits.Add(&commit{run: r, back: j}, batch.Soon)
 	}
 	r.d.commits.Kick()
 }
