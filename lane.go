@@ -38,9 +38,9 @@ const (
 // are small and take a small part of the time.
 const (
 	freshFor       = time.Second
-	contendedClaim = 32
-	claimShare     = 20 // one part in so many
-	maxClaimPause  = 100 * time.Millisecond
+	contendedClaim = 16
+	claimShare     = 100 // one part in so many
+	maxClaimPause  = 250 * time.Millisecond
 )
 
 // configure takes over an endpoint's settings.

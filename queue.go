@@ -11,7 +11,8 @@ type job struct {
 	claim    Claim
 	bytes    int
 	lane     *lane
-	deferred bool // it had to wait for the rate limit
+	deferred bool      // it had to wait for the rate limit
+	from     time.Time // it leaves the processors to others until then
 }
 
 // queue shares the slots for attempts fairly among endpoints. Each endpoint has a lane; lanes that may
@@ -128,6 +129,12 @@ func (q *queue) handedOver(l *lane) {
 
 // contended reports whether endpoints without a backlog have had something fresh lately: then those with
 // one must leave them the store and the processors, too.
+func (q *queue) isContended() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.contended()
+}
+
 func (q *queue) contended() bool {
 	for _, h := range q.fresh {
 		if l := q.lanes[h.endpointID]; h.endpointID != "" && (l == nil || !l.backlog) && q.now().Sub(h.at) < freshFor {
@@ -184,11 +191,11 @@ func (q *queue) hold(on bool) {
 	q.held = on
 }
 
-// push adds claims from the store.
-func (q *queue) push(k *known, c Claim) {
+// push adds a claim from the store.
+func (q *queue) push(k *known, c Claim, from time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k)}
+	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k), from: from}
 	q.bytes += j.bytes
 	q.append(j)
 	q.hire(1)
@@ -241,6 +248,9 @@ func (q *queue) pick() *job {
 			return nil
 		}
 		j := l.jobs[0]
+		if q.spread(l, j) {
+			continue
+		}
 		if q.pace(l) {
 			j.deferred = true
 			continue
@@ -269,6 +279,23 @@ func (q *queue) pace(l *lane) bool {
 		return false
 	}
 	reservation.CancelAt(now)
+	q.setAside(l, wait)
+	return true
+}
+
+// spread sets a lane aside until its next job's time.
+func (q *queue) spread(l *lane, j *job) bool {
+	if j.from.IsZero() {
+		return false
+	}
+	wait := j.from.Sub(q.now())
+	if wait > 0 {
+		q.setAside(l, wait)
+	}
+	return wait > 0
+}
+
+func (q *queue) setAside(l *lane, wait time.Duration) {
 	l.paced = time.AfterFunc(wait, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -276,7 +303,6 @@ func (q *queue) pace(l *lane) bool {
 		q.place(l)
 		q.hire(1)
 	})
-	return true
 }
 
 // place puts a lane into the ring where it belongs now.
@@ -473,8 +499,8 @@ func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
 	return limit, caps, exclude
 }
 
-// claimed takes in what a claim said about backlogs. It reports whether others need the store meanwhile.
-func (q *queue) claimed(drained bool, backlog, excluded []string) (contended bool) {
+// claimed takes in what a claim said about backlogs.
+func (q *queue) claimed(drained bool, backlog, excluded []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.more = !drained
@@ -497,7 +523,6 @@ func (q *queue) claimed(drained bool, backlog, excluded []string) (contended boo
 		}
 	}
 	q.noticeRoom()
-	return q.contended()
 }
 
 // load says how much there is in this process.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -191,7 +192,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
 	if err == nil {
-		err = r.accept(ctx, res)
+		err = r.accept(ctx, res, r.pause(res, time.Since(began)))
 	}
 	if err != nil {
 		return r.storeFault(ctx, err), false
@@ -203,9 +204,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	case <-r.room: // what this claim brought has filled it
 	default:
 	}
-	if r.queue.claimed(drained, append(res.Backlog, released...), exclude) && len(res.Claims) > 0 {
-		r.paused = time.Now().Add(min(claimShare*time.Since(began), maxClaimPause))
-	}
+	r.queue.claimed(drained, append(res.Backlog, released...), exclude)
 	switch {
 	case !drained && len(res.Claims) > 0, len(released) > 0:
 		return 0, false
@@ -254,20 +253,37 @@ func (r *run) freeLeases(ctx context.Context) error {
 	return err
 }
 
-// accept takes claims into the queue. What cannot be taken is handed back.
-func (r *run) accept(ctx context.Context, res ClaimResult) error {
+// pause says how long to leave the store and the processors to endpoints that get fresh deliveries, after
+// a claim for backlogs that took some time.
+func (r *run) pause(res ClaimResult, took time.Duration) time.Duration {
+	if len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended() {
+		return 0
+	}
+	pause := min(claimShare*took, maxClaimPause)
+	r.paused = time.Now().Add(pause)
+	return pause
+}
+
+// accept takes claims into the queue, and spreads those of backlogs over a pause. What cannot be taken is
+// handed back.
+func (r *run) accept(ctx context.Context, res ClaimResult, pause time.Duration) error {
 	err := r.d.directory.catchUp(ctx, res.Generation)
 	for i := range res.Interrupted {
 		r.d.observe(Notice{Kind: NoticeInterrupted, Attempt: &res.Interrupted[i]})
 	}
-	for _, c := range res.Claims {
+	now := r.d.now()
+	for i, c := range res.Claims {
 		k := r.d.directory.get(c.EndpointID)
 		if k == nil || err != nil {
 			r.queue.adopt()
 			r.d.commits.Add(&commit{run: r, back: &job{claim: c}}, batch.Soon)
 			continue
 		}
-		r.queue.push(k, c)
+		from := time.Time{}
+		if pause > 0 && slices.Contains(res.Backlog, c.EndpointID) {
+			from = now.Add(pause * time.Duration(i) / time.Duration(len(res.Claims)))
+		}
+		r.queue.push(k, c, from)
 	}
 	return err
 }
