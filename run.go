@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -259,7 +260,9 @@ func (r *run) pause(res ClaimResult, took time.Duration) time.Duration {
 	if len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended() {
 		return 0
 	}
-	pause := min(claimShare*took, maxClaimPause)
+	// An attempt's computing is not measured, but estimated.
+	attempts := time.Duration(len(res.Claims)) * attemptCost / time.Duration(runtime.GOMAXPROCS(0))
+	pause := min(claimShare*max(took, attempts), maxClaimPause)
 	r.paused = time.Now().Add(pause)
 	return pause
 }

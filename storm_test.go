@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
-	"github.com/outhook/webhook/store/memory"
 	"github.com/outhook/webhook/store/sqlite"
 )
 
@@ -64,21 +62,10 @@ func newStorm(tb testing.TB, store webhook.Store, trouble bool, backlog int) *st
 		s.targets = append(s.targets, s.endpoint("well", s.receive))
 	}
 	if trouble {
-		s.endpoint("backlog", func(http.ResponseWriter, *http.Request) {
-			if n := envInt("SD", 0); n > 0 {
-				time.Sleep(time.Duration(n/2)*time.Millisecond + rand.N(time.Duration(n)*time.Millisecond))
-			}
-		})
+		s.endpoint("backlog", func(http.ResponseWriter, *http.Request) {})
 		s.fill(backlog)
 	}
 	return s
-}
-
-func envInt(k string, d int) int {
-	if n, err := strconv.Atoi(os.Getenv(k)); err == nil {
-		return n
-	}
-	return d
 }
 
 func (s *storm) endpoint(eventType string, receive http.HandlerFunc) string {
@@ -148,10 +135,6 @@ func (s *storm) run(n int) time.Duration {
 	stop()
 	require.NoError(s.tb, <-ended)
 	slices.Sort(delays)
-	if os.Getenv("SV") != "" {
-		stats, _ := s.d.Stats(s.tb.Context(), webhook.StatsQuery{AllTenants: true})
-		fmt.Printf("p50 %v p90 %v p95 %v p99 %v max %v succeeded %d\n", delays[len(delays)/2], delays[len(delays)*9/10], delays[len(delays)*95/100], delays[len(delays)*99/100], delays[len(delays)-1], stats.Succeeded)
-	}
 	return delays[len(delays)*99/100]
 }
 
@@ -214,29 +197,29 @@ func (s *storm) nothingLost(sent int) {
 	}
 }
 
-// stormGrain is how long a thread may wait for its turn on a busy machine of two cores. On loopback the
-// undisturbed p99 is some 0.4 ms, so a bare ratio would measure the machine's other work. Where trouble held up
-// others, they would wait for stormTimeout.
-const stormGrain = 25 * time.Millisecond
-
-// TestStorm holds the promise that endpoints in trouble leave the others' latency alone: p99 at most twice
-// as long, past stormGrain. The benchmark states the figure.
+// TestStorm holds the promise that endpoints in trouble leave the others' latency alone: p99 from Send to
+// receipt at most twice as long. Other work on the machine spoils pairs, so two of nine must keep it; where
+// a backlog is let loose on others, it is four times as long in the best of pairs. The benchmark states the
+// figure.
 func TestStorm(t *testing.T) {
-	const pairs, n = 3, 500
-	calm, rough := newStorm(t, memory.New(), false, 0), newStorm(t, memory.New(), true, 50_000)
-	var over []time.Duration
-	for range pairs {
-		without, with := pairOf(t, calm, rough, n)
-		over = append(over, with-2*without)
+	const pairs, n = 9, 500
+	calm, rough := newStorm(t, openSQLite(t, "calm.db"), false, 0), newStorm(t, openSQLite(t, "rough.db"), true, 20_000)
+	ran, kept := 0, 0
+	for ; ran < pairs && kept < 2; ran++ {
+		if without, with := pairOf(t, calm, rough, n); with <= 2*without {
+			kept++
+		}
 	}
-	calm.nothingLost(pairs * (n + stormWell))
-	rough.nothingLost(pairs * (n + stormWell))
-	slices.Sort(over)
-	grain := stormGrain
-	if underRace {
-		grain *= 10
-	}
-	require.LessOrEqual(t, over[pairs/2], grain, "p99 from Send to receipt, beyond twice that without trouble: %v", over)
+	calm.nothingLost(ran * (n + stormWell))
+	rough.nothingLost(ran * (n + stormWell))
+	require.Equal(t, 2, kept, "pairs, of %d, in which trouble at most doubled the others' p99", ran)
+}
+
+func openSQLite(tb testing.TB, name string) webhook.Store {
+	s, err := sqlite.Open(filepath.Join(tb.TempDir(), name))
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
+	return s
 }
 
 func pairOf(tb testing.TB, calm, rough *storm, n int) (without, with time.Duration) {
@@ -248,18 +231,12 @@ func pairOf(tb testing.TB, calm, rough *storm, n int) (without, with time.Durati
 // BenchmarkStorm is TestStorm in SQLite with a backlog of a million. An iteration is a pair of runs, and the
 // metrics are of their ratios of p99: -benchtime=9x gives the median of nine.
 func BenchmarkStorm(b *testing.B) {
-	open := func(name string) webhook.Store {
-		s, err := sqlite.Open(filepath.Join(b.TempDir(), name))
-		require.NoError(b, err)
-		b.Cleanup(func() { require.NoError(b, s.Close()) })
-		return s
-	}
-	for _, backlog := range []int{envInt("SB", 100_000)} {
+	for _, backlog := range []int{1_000_000} {
 		b.Run(fmt.Sprintf("backlog=%d", backlog), func(b *testing.B) {
-			calm, rough := newStorm(b, open("calm.db"), false, 0), newStorm(b, open("rough.db"), true, backlog)
+			calm, rough := newStorm(b, openSQLite(b, "calm.db"), false, 0), newStorm(b, openSQLite(b, "rough.db"), true, backlog)
 			var ratios []float64
 			for b.Loop() {
-				without, with := pairOf(b, calm, rough, envInt("SN", 500))
+				without, with := pairOf(b, calm, rough, 1000)
 				ratios = append(ratios, float64(with)/float64(without))
 			}
 			b.StopTimer()

@@ -92,6 +92,34 @@ func TestOnlyWhatIsNotUrgentLingers(t *testing.T) {
 	})
 }
 
+// A flush of patient items alone takes its time, and then leaves twenty times as long to urgent ones.
+func TestPatientItemsRideWithUrgentOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{start: time.Now()}
+		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 100, Enough: 50}, one, func(items []int) ([]int, time.Duration) {
+			time.Sleep(time.Millisecond)
+			l.add(items)
+			return nil, 0
+		})
+		add := func(at time.Duration, item int, u batch.Urgency) {
+			time.Sleep(at*time.Millisecond - time.Since(l.start))
+			b.Add(item, u)
+		}
+		add(0, 1, batch.Urgent)
+		add(10, 2, batch.Patient) // flushed from 12 to 13, so the next rest until 33
+		add(14, 3, batch.Patient)
+		add(20, 4, batch.Urgent) // takes 3 along
+		add(22, 5, batch.Patient)
+		add(26, 6, batch.Soon) // waits for company no longer than any, and takes 5 along
+		add(2000, 7, batch.Patient)
+		add(2010, 8, batch.Patient) // no urgent ones any more
+		time.Sleep(time.Second)
+		require.Equal(t, [][]int{{1}, {2}, {3, 4}, {5, 6}, {7}, {8}}, l.seen())
+		ms := time.Millisecond
+		require.Equal(t, []time.Duration{1 * ms, 13 * ms, 21 * ms, 27 * ms, 2003 * ms, 2013 * ms}, l.times())
+	})
+}
+
 func TestWhatFailedGoesFirstNextTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{start: time.Now()}
