@@ -64,6 +64,7 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.chores.Go(func() { r.janitor(ctx) })
+	r.chores.Go(func() { r.tend(ctx) })
 	r.chores.Go(func() { r.bulkRetries(ctx) })
 	err := r.loop(ctx)
 	cancel()
