@@ -69,6 +69,7 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.chores.Go(func() { r.janitor(ctx) })
+	r.chores.Go(func() { r.tend(ctx) })
 	r.chores.Go(func() { r.bulkRetries(ctx) })
 	r.chores.Go(func() { r.tellers(ctx) })
 	if s, ok := d.store.(ListenStore); ok && !once {
