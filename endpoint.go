@@ -129,6 +129,18 @@ func (d *Dispatcher) GetEndpoint(ctx context.Context, endpointID string) (Endpoi
 	return d.decodeEndpoint(row)
 }
 
+// EndpointHealth returns what the last attempts to an endpoint say of it, or ErrNotFound.
+func (d *Dispatcher) EndpointHealth(ctx context.Context, endpointID string) (EndpointHealth, error) {
+	row, err := d.store.GetEndpoint(ctx, endpointID)
+	if err != nil {
+		return EndpointHealth{}, err
+	}
+	if row.Deleted() {
+		return EndpointHealth{}, fmt.Errorf("%w: endpoint %s is deleted", ErrNotFound, endpointID)
+	}
+	return row.Health, nil
+}
+
 // ListEndpoints lists endpoints, newest first.
 func (d *Dispatcher) ListEndpoints(ctx context.Context, q EndpointQuery) ([]Endpoint, error) {
 	if err := validatePage(id.Endpoint, q.After, &q.Limit); err != nil {
@@ -294,6 +306,9 @@ func (d *Dispatcher) disable(ctx context.Context, endpointID string, reason func
 	d.stopEndpoint(endpointID)
 	d.pruneSoon()
 	d.observe(Notice{Kind: NoticeEndpointDisabled, Endpoint: &e})
+	if _, err := d.flushOperational(ctx); err != nil {
+		d.log.Warn("webhook: operational events wait for the store", "error", err) // Run tries again
+	}
 	return nil
 }
 

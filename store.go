@@ -390,8 +390,8 @@ type EndpointRow struct {
 // Deleted reports whether the row is kept for history only.
 func (r EndpointRow) Deleted() bool { return r.State == EndpointDeleted }
 
-// EndpointHealth is kept by Commit. UpdateEndpoint may change it; that Commit does does not raise
-// the generation.
+// EndpointHealth is what the last attempts say of an endpoint. In a store it is kept by Commit;
+// UpdateEndpoint may change it; that Commit does does not raise the generation.
 type EndpointHealth struct {
 	FailingSince  time.Time // StartedAt of the first failure since the last success; zero: none
 	Failures      int64     // failed attempts since then
