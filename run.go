@@ -66,6 +66,12 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	r.chores.Go(func() { r.janitor(ctx) })
 	r.chores.Go(func() { r.bulkRetries(ctx) })
 	r.chores.Go(func() { r.tellers(ctx) })
+	if s, ok := d.store.(ListenStore); ok && !once {
+		r.chores.Go(func() { r.listen(ctx, s) })
+	}
+	if s, ok := d.store.(PeerStore); ok {
+		r.chores.Go(func() { r.sharePace(ctx, s) })
+	}
 	err := r.loop(ctx)
 	for once && err == nil && d.tellOfResults(ctx) {
 		err = r.loop(ctx)
@@ -167,6 +173,9 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if wait := d.storePause(); wait > 0 {
 		return wait, false
 	}
+	if err := r.askTimeAgain(ctx); err != nil {
+		return r.storeFault(ctx, err), false
+	}
 	wasQuiet := r.queue.isQuiet()
 	if gap := d.clock.behind(); gap > 0 && !r.follow(gap, wasQuiet) {
 		return 100 * time.Millisecond, false
@@ -177,6 +186,10 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
 	limit, caps, exclude := r.queue.wants()
 	if limit <= 0 {
+		// There is no room for claims, which tell of changed endpoints otherwise.
+		if err := d.directory.refresh(ctx, d.store); err != nil {
+			return r.storeFault(ctx, err), false
+		}
 		return d.cfg.PollInterval, false
 	}
 	now := d.now()

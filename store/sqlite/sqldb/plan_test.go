@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -28,7 +29,7 @@ func (s *spy) query(ctx context.Context, query string, args []any, scan func(row
 	return s.conn.query(ctx, query, args, scan)
 }
 
-func (s *spy) exec(ctx context.Context, query string, args []any) (int64, error) {
+func (s *spy) exec(ctx context.Context, query string, args []any) (driver.Result, error) {
 	s.explain(ctx, query, args)
 	return s.conn.exec(ctx, query, args)
 }
