@@ -70,7 +70,9 @@ const (
 // Errors: ErrInvalid, ErrPayloadTooLarge, ErrConflict (the IdempotencyKey stands for another event),
 // ErrClosed, and the store's own.
 func (d *Dispatcher) Send(ctx context.Context, ev Event) (Receipt, error) {
-	receipts, err := d.send(ctx, "Event", []Event{ev})
+	ctx, events, ended := d.observeSend(ctx, []Event{ev})
+	receipts, err := d.send(ctx, "Event", events)
+	ended(receipts, err)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -85,7 +87,10 @@ func (d *Dispatcher) SendBatch(ctx context.Context, events []Event) ([]Receipt, 
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}
-	return d.send(ctx, "", events)
+	ctx, events, ended := d.observeSend(ctx, events)
+	receipts, err := d.send(ctx, "", events)
+	ended(receipts, err)
+	return receipts, err
 }
 
 func (d *Dispatcher) send(ctx context.Context, field string, events []Event) ([]Receipt, error) {
@@ -145,22 +150,32 @@ func (d *Dispatcher) untilStored(ctx context.Context, store EndpointStore, once 
 //
 //	receipt, err := d.SendTx(ctx, st.WithTx(tx), event)
 func (d *Dispatcher) SendTx(ctx context.Context, tx Tx, ev Event) (Receipt, error) {
+	ctx, events, ended := d.observeSend(ctx, []Event{ev})
+	receipts, err := d.sendTx(ctx, tx, events[0])
+	ended(receipts, err)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+func (d *Dispatcher) sendTx(ctx context.Context, tx Tx, ev Event) ([]Receipt, error) {
 	if tx == nil || tx.Bound() != d.store {
-		return Receipt{}, invalid("tx", "is not of the dispatcher's store; make it with that store's WithTx")
+		return nil, invalid("tx", "is not of the dispatcher's store; make it with that store's WithTx")
 	}
 	now := d.now()
 	if err := d.validateEvent("Event", &ev, now); err != nil {
-		return Receipt{}, err
+		return nil, err
 	}
 	ev = ev.own()
 	ev.CreatedAt = now
 	// Everything goes through the transaction: its connection may be the only one there is.
 	if d.directory.current() < 0 {
 		if err := d.directory.refresh(ctx, tx); err != nil {
-			return Receipt{}, err
+			return nil, err
 		}
 	}
-	receipts, err := d.untilStored(ctx, tx, func() (SendResult, error) {
+	return d.untilStored(ctx, tx, func() (SendResult, error) {
 		c, err := d.prepare(ctx, tx, []Event{ev})
 		if err != nil {
 			return SendResult{}, err
@@ -171,10 +186,6 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Tx, ev Event) (Receipt, erro
 		}
 		return res.Sends[0], nil
 	})
-	if err != nil {
-		return Receipt{}, err
-	}
-	return receipts[0], nil
 }
 
 // own returns the event with slices and maps that the caller cannot change any more.

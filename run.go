@@ -65,9 +65,14 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	defer cancel()
 	r.chores.Go(func() { r.janitor(ctx) })
 	r.chores.Go(func() { r.bulkRetries(ctx) })
+	r.chores.Go(func() { r.tellers(ctx) })
 	err := r.loop(ctx)
+	for once && err == nil && d.tellOfResults(ctx) {
+		err = r.loop(ctx)
+	}
 	cancel()
 	r.drain()
+	d.tellOfResults(context.WithoutCancel(ctx))
 	d.current.Store(nil)
 	if once {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,8 +15,10 @@ const (
 	sendMustFailIn = time.Second     // on a full disk
 	mustRecoverIn  = 5 * time.Second // once it has space
 	holdFull       = 1500 * time.Millisecond
-	codeFull       = 13 // SQLITE_FULL
-	codeIOErr      = 10 // SQLITE_IOERR: what cannot grow may also be the -shm file
+	holdFullMost   = 8 * time.Second  // for a Send to meet it: commits that overwrite the WAL need no space
+	meetFullWithin = 60 * time.Second // of the last process, if none met it before
+	codeFull       = 13               // SQLITE_FULL
+	codeIOErr      = 10               // SQLITE_IOERR: what cannot grow may also be the -shm file
 )
 
 // startFiller fills the disk of the database now and then. stop frees it.
@@ -61,7 +64,8 @@ func (r *round) fillOnce(end <-chan struct{}) error {
 	}
 	defer file.Close()
 	block := make([]byte, 64<<10)
-	for until := time.Now().Add(holdFull); time.Now().Before(until); {
+	met, since := r.book.metFull(), time.Now()
+	for time.Since(since) < holdFull || r.book.metFull() == met && time.Since(since) < holdFullMost {
 		if _, err := file.Write(block); err == nil {
 			continue
 		} else if !errors.Is(err, syscall.ENOSPC) {
@@ -86,6 +90,28 @@ func (b *book) diskFreed(err error) {
 	defer b.mu.Unlock()
 	b.freed = time.Now()
 	b.fullTimes++
+}
+
+// metFull counts the Sends that a full disk made fail.
+func (b *book) metFull() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.codes[codeFull]
+}
+
+// untilFull waits for the first of them.
+func (r *round) untilFull(ctx context.Context, p *process) {
+	ctx, cancel := context.WithTimeout(ctx, meetFullWithin)
+	defer cancel()
+	for r.book.metFull() == 0 {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-p.ended:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // checkFull is what is promised of a full disk.

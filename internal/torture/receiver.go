@@ -68,8 +68,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	e := entry{EventID: q.Header.Get("webhook-id"), Path: path, At: time.Now()}
 	e.Key, e.Whole = keyOf(payload)
 	b := r.behaviour(e.EventID, path)
-	if e.Status = 200; r.enter(&e, b) <= b.refusals {
-		e.Status = 500
+	n := r.enter(&e, b)
+	if b.hangs && n > 1 {
+		b.delay = 0
 	}
 	select {
 	case <-time.After(b.delay):
@@ -84,8 +85,8 @@ func (r *receiver) enter(e *entry, b behaviour) int {
 	defer r.mu.Unlock()
 	at := fmt.Sprintf("%s/%d", e.EventID, e.Path)
 	r.seen[at]++
-	if r.seen[at] <= b.refusals {
-		e.Status = 500
+	if e.Status = http.StatusOK; r.seen[at] <= b.refusals {
+		e.Status = http.StatusInternalServerError
 	}
 	line, err := json.Marshal(e)
 	if err == nil {
@@ -101,7 +102,7 @@ func (r *receiver) enter(e *entry, b behaviour) int {
 type behaviour struct {
 	refusals int // requests answered 500 before the first 200
 	delay    time.Duration
-	hangs    bool // delay is longer than a process drains
+	hangs    bool // the first time, longer than a process drains: a second time would have nothing new to show
 }
 
 // refusalsAllowed is how often a delivery may be refused and still be tried again.

@@ -176,14 +176,14 @@ func (r *round) cycle(ctx context.Context, cycles int) {
 				if ctx.Err() != nil || r.book.failures() != nil {
 					return
 				}
-				r.book.fail(r.oneCycle(ctx, fmt.Sprintf("%d.%d", r.n, n), random))
+				r.book.fail(r.oneCycle(ctx, fmt.Sprintf("%d.%d", r.n, n), n == cycles-1, random))
 			}
 		})
 	}
 	wg.Wait()
 }
 
-func (r *round) oneCycle(ctx context.Context, name string, random *rand.Rand) error {
+func (r *round) oneCycle(ctx context.Context, name string, last bool, random *rand.Rand) error {
 	p, err := r.start(job{
 		Name: name, Seed: random.Uint64(), Load: r.o.Load, Resend: r.book.takeUnknown(), Drain: r.o.Term,
 	})
@@ -196,6 +196,9 @@ func (r *round) oneCycle(ctx context.Context, name string, random *rand.Rand) er
 	case <-life.C:
 	case <-p.ended:
 	case <-ctx.Done():
+	}
+	if r.o.Full && last {
+		r.untilFull(ctx, p)
 	}
 	if r.o.Term {
 		err = p.terminate()

@@ -80,6 +80,14 @@ func claimFile(ctx context.Context, c conn) error {
 	return err
 }
 
+// prepare makes the database as this program needs it.
+func (q *session) prepare(own bool, opts []Option) error {
+	if err := q.migrate(own); err != nil {
+		return err
+	}
+	return q.indexAttributes(optionsOf(opts))
+}
+
 // migrate brings the schema up to date in one transaction.
 func (q *session) migrate(own bool) error {
 	version := 0
