@@ -85,6 +85,7 @@ ALTER TABLE webhook.event ALTER COLUMN payload SET STORAGE EXTERNAL;
 -- Lists.
 CREATE INDEX event_tenant ON webhook.event (tenant, key);
 CREATE INDEX event_type ON webhook.event (type, key);
+CREATE INDEX event_tenant_type ON webhook.event (tenant, type, key);
 -- One event for each key of a tenant.
 CREATE UNIQUE INDEX event_idempotency ON webhook.event (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- Retention of events that matched no endpoint; the others go with their last delivery.
