@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,7 @@ func TestFaults(t *testing.T) {
 	dsn := pgtest.Database(t)
 	// The pool is made anew each time: it belongs to the bubble of the test's clock.
 	storetest.RunFaults(t, func(t *testing.T) webhook.Store {
+		t.Cleanup(func() { time.Sleep(time.Minute) }) // of the bubble's time: the pool's goroutines end a while after it
 		return open(t, pgtest.Pool(t, dsn, 4), postgres.WithSchema(fmt.Sprintf("W %d", schemas.Add(1))), postgres.WithoutListen())
 	})
 }
