@@ -77,8 +77,12 @@ var viewColumns = deliveryColumns + `, v.rest, ` + optional("v.attributes") + `,
 
 // viewSQL shows deliveries d with what belongs to them. The rows are found before anything is joined.
 func viewSQL(from string, w *filter) string {
+	order := "d.key"
+	if strings.HasPrefix(from, "(") { // the planner does not see that this is the same
+		order = "q.key"
+	}
 	return `SELECT ` + viewColumns + ` FROM ` + from + ` JOIN webhook.event v ON v.key = d.event
-		JOIN webhook.endpoint p ON p.num = d.endpoint` + w.where() + ` ORDER BY d.key DESC`
+		JOIN webhook.endpoint p ON p.num = d.endpoint` + w.where() + ` ORDER BY ` + order + ` DESC`
 }
 
 func (q *session) items(sql string, args []any, now time.Time) (out []webhook.DeliveryListItem, err error) {
@@ -220,7 +224,8 @@ func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
 		return "webhook.delivery d", true, nil
 	}
 	// What is pending is few, as a rule: the queue goes first, whatever the planner thinks of it.
-	return "(SELECT key FROM webhook.queue" + queued.where() + " ORDER BY key DESC OFFSET 0) q JOIN webhook.delivery d ON d.key = q.key", true, nil
+	return "(SELECT key FROM webhook.queue" + queued.where() + ` ORDER BY key DESC OFFSET 0) q
+		CROSS JOIN LATERAL (SELECT * FROM webhook.delivery WHERE key = q.key OFFSET 0) d`, true, nil
 }
 
 // only reports whether nothing is asked for but deliveries of a status.

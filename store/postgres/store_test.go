@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -25,18 +24,6 @@ func TestExecModes(t *testing.T) {
 			storetest.Run(t, newOpener(t, " default_query_exec_mode="+mode, 4))
 		})
 	}
-}
-
-func TestFaults(t *testing.T) {
-	if underRace {
-		t.Skip("SKIPPED under the race detector, where it takes minutes; package memory runs it there")
-	}
-	dsn := pgtest.Database(t)
-	// The pool is made anew each time: it belongs to the bubble of the test's clock.
-	storetest.RunFaults(t, func(t *testing.T) webhook.Store {
-		t.Cleanup(func() { time.Sleep(time.Minute) }) // of the bubble's time: the pool's goroutines end a while after it
-		return open(t, pgtest.Pool(t, dsn, 4), postgres.WithSchema(fmt.Sprintf("W %d", schemas.Add(1))), postgres.WithoutListen())
-	})
 }
 
 var schemas atomic.Int64
