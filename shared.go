@@ -100,17 +100,18 @@ func (r *run) listen(ctx context.Context, s ListenStore) {
 	}
 }
 
-// sharePace divides the rate limits of endpoints among the processes that deliver.
+// sharePace divides the rate limits of endpoints among the processes that deliver, if any endpoint has one.
 func (r *run) sharePace(ctx context.Context, s PeerStore) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrites)
 		defer cancel()
 		_ = s.Leave(ctx, r.d.owner) // else the others count it for three more seconds
 	}()
-	for {
-		n, err := s.Peers(ctx, r.d.now(), r.d.owner)
-		if err == nil {
-			r.queue.share(n)
+	for first := true; ; first = false {
+		if first || r.d.directory.paced.Load() {
+			if n, err := s.Peers(ctx, r.d.now(), r.d.owner); err == nil {
+				r.queue.share(n)
+			}
 		}
 		if !sleep(ctx, peersEvery, nil) {
 			return

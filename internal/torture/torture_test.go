@@ -58,8 +58,8 @@ func run(t *testing.T, set func(*options)) *figures {
 
 // Four processes on one PostgreSQL, killed and stopped, while the server crashes under them.
 func TestPostgres(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: it takes a minute")
+	if testing.Short() || underRace {
+		t.Skip("SKIPPED: it takes a minute, and the race detector is too slow for it")
 	}
 	f := run(t, func(o *options) {
 		o.Postgres, o.Procs, o.Cycles, o.Load = true, 4, 18, 40

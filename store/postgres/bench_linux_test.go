@@ -66,6 +66,12 @@ func measure(b *testing.B, prepare func(m *maker, st *postgres.Store) (once func
 	require.NoError(b, err)
 	m := meter{pid}
 	deliveries := 0
+	size := func(sql string) (n float64) {
+		require.NoError(b, pool.QueryRow(b.Context(), sql).Scan(&n))
+		return n
+	}
+	const wal, disk = `SELECT (pg_current_wal_lsn() - '0/0')::float8`, `SELECT pg_database_size(current_database())::float8`
+	walBefore, diskBefore := size(wal), size(disk)
 	client, server := m.read()
 	b.ResetTimer()
 	for b.Loop() {
@@ -77,6 +83,8 @@ func measure(b *testing.B, prepare func(m *maker, st *postgres.Store) (once func
 	b.ReportMetric(per(client2-client), "client-µs/delivery")
 	b.ReportMetric(per(server2-server), "server-µs/delivery")
 	b.ReportMetric(float64(deliveries)/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric((size(wal)-walBefore)/float64(deliveries), "WAL-B/delivery")
+	b.ReportMetric((size(disk)-diskBefore)/float64(deliveries), "disk-B/delivery")
 }
 
 // A delivery's whole write set: the commit that stores it, and the commit of its result.

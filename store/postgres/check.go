@@ -38,7 +38,7 @@ func (s *Store) Check(ctx context.Context) (warnings []webhook.Warning, err erro
 		warn("postgres_autovacuum", "autovacuum is off: the tables of the queue grow and every claim gets slower; set autovacuum = on")
 	}
 	if s.pool.Config().MaxConns < 2 {
-		warn("postgres_pool_size", "the pool has one connection: SendTx in a transaction of yours waits for itself; give it two or more")
+		warn("postgres_pool_size", "the pool has one connection: a transaction of yours that stays open holds up all else in this process; give it two or more")
 	}
 	return warnings, nil
 }

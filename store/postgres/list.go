@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,8 +77,12 @@ var viewColumns = deliveryColumns + `, v.rest, ` + optional("v.attributes") + `,
 
 // viewSQL shows deliveries d with what belongs to them. The rows are found before anything is joined.
 func viewSQL(from string, w *filter) string {
+	order := "d.key"
+	if strings.HasPrefix(from, "(") { // the planner does not see that this is the same
+		order = "q.key"
+	}
 	return `SELECT ` + viewColumns + ` FROM ` + from + ` JOIN webhook.event v ON v.key = d.event
-		JOIN webhook.endpoint p ON p.num = d.endpoint` + w.where() + ` ORDER BY d.key DESC`
+		JOIN webhook.endpoint p ON p.num = d.endpoint` + w.where() + ` ORDER BY ` + order + ` DESC`
 }
 
 func (q *session) items(sql string, args []any, now time.Time) (out []webhook.DeliveryListItem, err error) {
@@ -185,15 +190,10 @@ func (l *deliveryList) sql() (sql string, args []any, found bool, err error) {
 
 // scope selects by what an index can find, and says where from.
 func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
-	from = "webhook.delivery d"
-	of := "d."
-	if l.only(webhook.StatusPending) && l.EventID == "" && l.ErrorCode == "" {
-		from, of = "webhook.queue q JOIN webhook.delivery d ON d.key = q.key", "q."
-		w.and("NOT q.over")
-		if l.After != "" {
-			key, _, _ := id.Split(id.Delivery, l.After)
-			w.and("q.key < ?", key)
-		}
+	waiting := l.only(webhook.StatusPending) && l.EventID == "" && l.ErrorCode == ""
+	queued := &filter{terms: []string{"NOT over"}} // with placeholders of w
+	if l.After != "" {
+		queued.terms = append(queued.terms, "key < $1") // as w.after has it
 	}
 	if l.only(webhook.StatusFailed) {
 		w.and("d.ended_badly")
@@ -202,14 +202,16 @@ func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
 		w.and("d.type = ?", l.EventType)
 	}
 	if !l.AllTenants {
-		w.and(of+"tenant = ?", l.TenantID)
+		w.and("d.tenant = ?", l.TenantID)
+		queued.terms = append(queued.terms, "tenant = $"+strconv.Itoa(len(w.args)))
 	}
 	if l.EndpointID != "" {
 		num, err := l.endpointNum(l.EndpointID)
 		if err != nil || num == 0 {
 			return "", false, err
 		}
-		w.and(of+"endpoint = ?", num)
+		w.and("d.endpoint = ?", num)
+		queued.terms = append(queued.terms, "endpoint = $"+strconv.Itoa(len(w.args)))
 	}
 	if l.EventID != "" {
 		keys, err := l.deliveriesOf(l.EventID)
@@ -218,7 +220,12 @@ func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
 		}
 		w.and("d.key = ANY(?::bigint[])", keys)
 	}
-	return from, true, nil
+	if !waiting {
+		return "webhook.delivery d", true, nil
+	}
+	// What is pending is few, as a rule: the queue goes first, whatever the planner thinks of it.
+	return "(SELECT key FROM webhook.queue" + queued.where() + ` ORDER BY key DESC OFFSET 0) q
+		CROSS JOIN LATERAL (SELECT * FROM webhook.delivery WHERE key = q.key OFFSET 0) d`, true, nil
 }
 
 // only reports whether nothing is asked for but deliveries of a status.

@@ -140,8 +140,8 @@ func planStore(t *testing.T, now time.Time) (*Store, []string) {
 	return st, endpoints
 }
 
-// Each list finds its page by an index, whatever it is filtered by: it looks at few more rows than it
-// shows.
+// Each list finds its page by an index, whatever it is filtered by. It looks at its page's rows in three
+// tables, and what is pending, 960 here, goes by the queue first.
 func TestListsReadLittle(t *testing.T) {
 	now := time.Date(2026, 3, 31, 12, 0, 0, 0, time.UTC)
 	st, endpoints := planStore(t, now)
@@ -174,11 +174,7 @@ func TestListsReadLittle(t *testing.T) {
 				if timed {
 					q.Since, q.Until = now.Add(-20*24*time.Hour), now.Add(-10*24*time.Hour)
 				}
-				most := 2000.0
-				if q.Status == webhook.StatusPending || name == "queued" {
-					most = 4000 // what is pending is sorted, as far as it is of the tenant or endpoint
-				}
-				check(fmt.Sprintf("deliveries by %s, all tenants %v, time %v", name, all, timed), most, func() (int, error) {
+				check(fmt.Sprintf("deliveries by %s, all tenants %v, time %v", name, all, timed), 3500, func() (int, error) {
 					items, err := st.ListDeliveries(t.Context(), now, q)
 					return len(items), err
 				})

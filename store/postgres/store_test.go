@@ -26,17 +26,6 @@ func TestExecModes(t *testing.T) {
 	}
 }
 
-func TestFaults(t *testing.T) {
-	if underRace {
-		t.Skip("SKIPPED under the race detector, where it takes minutes; package memory runs it there")
-	}
-	dsn := pgtest.Database(t)
-	// The pool is made anew each time: it belongs to the bubble of the test's clock.
-	storetest.RunFaults(t, func(t *testing.T) webhook.Store {
-		return open(t, pgtest.Pool(t, dsn, 4), postgres.WithSchema(fmt.Sprintf("W %d", schemas.Add(1))), postgres.WithoutListen())
-	})
-}
-
 var schemas atomic.Int64
 
 // newOpener opens stores in one database, each in a schema of its own: that is quicker than a database each.

@@ -85,13 +85,15 @@ ALTER TABLE webhook.event ALTER COLUMN payload SET STORAGE EXTERNAL;
 -- Lists.
 CREATE INDEX event_tenant ON webhook.event (tenant, key);
 CREATE INDEX event_type ON webhook.event (type, key);
+CREATE INDEX event_tenant_type ON webhook.event (tenant, type, key);
 -- One event for each key of a tenant.
 CREATE UNIQUE INDEX event_idempotency ON webhook.event (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- Retention of events that matched no endpoint; the others go with their last delivery.
 CREATE INDEX event_lonely ON webhook.event (created_at) WHERE deliveries IS NULL;
 
 -- No index holds a column that changes while all goes well, so that the update that ends a delivery
--- writes no index (HOT) and leaves nothing there for vacuum. What is pending stands in queue as well.
+-- writes no index (HOT) and leaves nothing there for vacuum. What is pending stands in queue as well. A page
+-- has room for a second version of each of its rows, since one commit may end them all.
 CREATE TABLE webhook.delivery (
 	key          bigint PRIMARY KEY,
 	rest         bigint NOT NULL,
@@ -122,7 +124,7 @@ CREATE TABLE webhook.delivery (
 	last_code    text COLLATE "C",
 	last_error   bytea,
 	failure_code text COLLATE "C"
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05,
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05,
 	autovacuum_analyze_scale_factor = 0.02);
 
 -- Lists. The second is also the order of ordered endpoints.
