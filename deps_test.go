@@ -39,7 +39,7 @@ func modulesOf(t *testing.T, packages ...string) []string {
 // Who imports the core alone pays for nothing else: no database, no telemetry, no pages.
 func TestCoreLinksNothingElse(t *testing.T) {
 	foreign := regexp.MustCompile(`sqlite|^database/sql$|pgx|postgres|opentelemetry|prometheus|^html/template$|^text/template$|` +
-		`jsonschema|testify|^testing$|^golang\.org/x/oauth2|/webhook/(store/sqlite|store/postgres|console|otelwebhook|promwebhook|schema|webhooktest)`)
+		`jsonschema|testify|^testing$|^golang\.org/x/oauth2|/webhook/(store/sqlite|store/postgres|console|otelwebhook|promwebhook|catalog|schema|webhooktest)`)
 	for _, packages := range [][]string{{"."}, {"./store/memory"}, {".", "./store/memory"}} {
 		deps := linked(t, packages...)
 		require.Contains(t, deps, "net/http", "the list is empty")

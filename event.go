@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/outhook/webhook/internal/batch"
 	"github.com/outhook/webhook/internal/id"
 )
 
@@ -254,7 +255,7 @@ func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, 
 // commitGroup lets a group ride the next commit and waits for the answer.
 func (d *Dispatcher) commitGroup(ctx context.Context, c *commit) (SendResult, error) {
 	c.done = make(chan sendReply, 1)
-	d.commits.Add(c, true)
+	d.commits.Add(c, batch.Urgent)
 	select {
 	case reply := <-c.done:
 		return reply.result, reply.err

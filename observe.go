@@ -113,8 +113,9 @@ func (all observers) ObserveSend(ctx context.Context, events []Event) (context.C
 // failingAfter is how many failures in a row make an endpoint worth a notice.
 const failingAfter = 10
 
-// observe tells the Observer, whose panics are its own.
+// observe tells the Observer, whose panics are its own, and those who asked for operational events.
 func (d *Dispatcher) observe(n Notice) {
+	d.tell(n)
 	if d.cfg.Observer == nil {
 		return
 	}
@@ -154,7 +155,7 @@ func (d *Dispatcher) observeSend(ctx context.Context, events []Event) (_ context
 
 // reportResult tells what became of a job.
 func (d *Dispatcher) reportResult(r *result, res OutcomeResult) {
-	if d.cfg.Observer == nil {
+	if d.cfg.Observer == nil && d.cfg.Operational == nil {
 		return
 	}
 	event := r.claim.Event

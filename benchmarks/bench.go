@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func (b *bench) measure(ctx context.Context, rep int, r *row) (err error) {
 	if _, err := b.receiver.report(); err != nil { // begins anew
 		return err
 	}
-	result, err := b.run(ctx, program, task)
+	result, err := b.run(ctx, b.wrapped(program), task)
 	if err != nil {
 		return err
 	}
@@ -198,22 +199,24 @@ func (b *bench) newDir() (dir string, remove func() error, err error) {
 	return dir, func() error { return os.RemoveAll(dir) }, os.Mkdir(dir, 0o700)
 }
 
+// wrapped is the command of a measurement.
+func (b *bench) wrapped(program string) []string { return append(slices.Clone(b.o.wrap), program) }
+
 // run does a task in a process of its own.
-func (b *bench) run(ctx context.Context, program string, task load.Task) (result load.Result, err error) {
+func (b *bench) run(ctx context.Context, command []string, task load.Task) (result load.Result, err error) {
 	task.Receiver, task.Counter = b.receiver.address, b.counter()
 	in, err := json.Marshal(task)
 	if err != nil {
 		return result, err
 	}
-	words := append(append([]string{}, b.o.wrap...), program, "measure")
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd := exec.CommandContext(ctx, command[0], append(command[1:], "measure")...)
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return result, fmt.Errorf("%s: %w", strings.Join(words, " "), err)
+		return result, fmt.Errorf("%s: %w", cmd, err)
 	}
 	if err := json.Unmarshal(out, &result); err != nil {
-		return result, fmt.Errorf("%s said %q: %w", program, out, err)
+		return result, fmt.Errorf("%s said %q: %w", cmd, out, err)
 	}
 	return result, nil
 }

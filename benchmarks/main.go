@@ -77,7 +77,7 @@ func parse() (o options, err error) {
 	only := flag.String("only", "", "only rows that match this `expression`; what they change in results.json is kept with the rest")
 	flag.StringVar(&o.dir, "dir", "", "a `folder` on the disk to be measured (default: the system's for temporary files)")
 	flag.StringVar(&o.out, "out", ".", "`folder` of README.md, results.svg and results.json")
-	wrap := flag.String("wrap", "", "`words` put before the command of each measurement, such as \"taskset 3\" or a lock")
+	wrap := flag.String("wrap", "", "`words` put before the command of each measurement, such as those of a lock")
 	flag.StringVar(&o.profiles, "cpuprofile", "", "`folder` for CPU profiles of our own rows")
 	flag.BoolVar(&o.report, "report", false, "measure nothing: write README.md and results.svg from results.json")
 	flag.Parse()
@@ -110,15 +110,16 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.all(ctx); err != nil {
+	err = b.all(ctx)
+	if !o.quick {
+		err = errors.Join(err, results.Write(o.out)) // what there is, even after a failure
+	}
+	if err != nil {
 		return err
 	}
 	results.Print(os.Stdout)
 	if o.quick {
 		return b.rehearse()
-	}
-	if err := results.Write(o.out); err != nil {
-		return err
 	}
 	return writeReport(o)
 }

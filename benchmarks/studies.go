@@ -39,7 +39,7 @@ func (b *bench) waiting(ctx context.Context) (err error) {
 		defer remove()
 		dirs[i] = dir
 		fmt.Fprintf(os.Stderr, "storing %d deliveries that wait\n", n)
-		if _, err := b.study(ctx, "waiting", dir, map[string]int{"fill": n}); err != nil {
+		if err := b.fill(ctx, "waiting", dir, n); err != nil {
 			return err
 		}
 	}
@@ -75,7 +75,10 @@ func (b *bench) finished(ctx context.Context) error {
 	}
 	defer remove()
 	fmt.Fprintf(os.Stderr, "storing %d finished deliveries\n", b.o.finished)
-	figures, err := b.study(ctx, "finished", dir, map[string]int{"finished": b.o.finished, "rounds": b.o.reps})
+	if err := b.fill(ctx, "finished", dir, b.o.finished); err != nil {
+		return err
+	}
+	figures, err := b.study(ctx, "finished", dir, map[string]int{"rounds": b.o.reps})
 	if err != nil {
 		return err
 	}
@@ -94,9 +97,15 @@ func (b *bench) finished(ctx context.Context) error {
 	return nil
 }
 
+// fill lets a study store what it is about. That is no measurement, and takes long.
+func (b *bench) fill(ctx context.Context, study, dir string, n int) error {
+	_, err := b.run(ctx, []string{b.self}, load.Task{Contender: study, Dir: dir, Params: map[string]int{"fill": n}})
+	return err
+}
+
 func (b *bench) study(ctx context.Context, name, dir string, params map[string]int) (map[string]float64, error) {
-	result, err := b.run(ctx, b.self, load.Task{
-		Contender: name, Dir: dir, Params: params, Warm: b.o.warm, Measure: min(b.o.measure, 3*time.Second),
+	result, err := b.run(ctx, b.wrapped(b.self), load.Task{
+		Contender: name, Dir: dir, Params: params, Measure: min(b.o.measure, 3*time.Second),
 	})
 	return result.Figures, err
 }

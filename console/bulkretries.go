@@ -112,10 +112,13 @@ func (c *call) newBulkRetryPage() error {
 		Selects []header
 		Fields  []header
 		Count   string
-		N       int
+		Any     bool
 		Back    string
-	}{layout: l, Selects: describe(q), N: n, Count: count(n), Back: "deliveries?" + p.without("cursor").Encode()}
-	if !exact {
+	}{layout: l, Selects: describe(q), Any: n > 0 || !exact, Count: count(n), Back: "deliveries?" + p.without("cursor").Encode()}
+	switch {
+	case !exact && n == 0:
+		data.Count = "an unknown number of"
+	case !exact:
 		data.Count = "more than " + data.Count
 	}
 	for name, values := range encodeQuery(q) {

@@ -274,3 +274,9 @@ func TestHeadersOfEventsAreMasked(t *testing.T) {
 		require.NotContains(t, string(body), "s3cret", target)
 	}
 }
+
+func text(t *testing.T, res *http.Response) string {
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return string(body)
+}

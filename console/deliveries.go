@@ -90,7 +90,7 @@ func (c *call) deliveriesPage() error {
 	}
 	page := q
 	page.After, page.Limit = p.text("cursor"), defaultLimit+1
-	items, err := c.listDeliveries(page)
+	items, quick, err := c.listQuickly(page)
 	if err != nil {
 		return err
 	}
@@ -99,12 +99,15 @@ func (c *call) deliveriesPage() error {
 	if err != nil {
 		return err
 	}
-	tabs, err := c.tabs(p, q)
+	tabs, err := c.tabs(p, q, quick)
 	if err != nil {
 		return err
 	}
 	l := c.layout("deliveries", "Deliveries")
-	l.Live = p.text("cursor") == ""
+	l.Live = p.text("cursor") == "" && quick
+	if !quick {
+		l.Alert = "There are too many deliveries to find these few among them at once. Choose an endpoint, an error code or a time as well."
+	}
 	data := struct {
 		layout
 		Filters filters
@@ -135,6 +138,27 @@ func (p *params) filters() filters {
 	}
 }
 
+// listTime is what a list may take for which a store has no index.
+const listTime = 150 * time.Millisecond
+
+// listQuickly gives up on a list that has to look at too much.
+func (c *call) listQuickly(q webhook.DeliveryQuery) (items []webhook.DeliveryListItem, quick bool, err error) {
+	if q.ResponseClass == 0 && len(q.Attributes) == 0 && len(q.States) == 0 {
+		items, err = c.listDeliveries(q)
+		return items, true, err
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), listTime)
+	defer cancel()
+	if c.foreign(q.EndpointID) {
+		return nil, true, nil
+	}
+	items, err = c.d.ListDeliveries(ctx, q)
+	if err != nil && ctx.Err() != nil && c.r.Context().Err() == nil {
+		return nil, false, nil
+	}
+	return items, true, err
+}
+
 // without are the parameters but for some, and but for those that say nothing.
 func (p *params) without(names ...string) url.Values {
 	rest := url.Values{}
@@ -155,7 +179,9 @@ func (p *params) with(name, value string) url.Values {
 
 // tabs counts what each status has. The counters know it at once where nothing but tenant and endpoint
 // is asked for; else the list is read, so far and no further.
-func (c *call) tabs(p *params, q webhook.DeliveryQuery) ([]tab, error) {
+func (c *call) tabs(p *params, q webhook.DeliveryQuery, read bool) ([]tab, error) {
+	ctx, cancel := context.WithTimeout(c.r.Context(), countTime)
+	defer cancel()
 	tabs := []tab{{Name: "All"}, {Name: "Pending"}, {Name: "Delivered"}, {Name: "Failed"}}
 	values := []webhook.DeliveryStatus{"", webhook.StatusPending, webhook.StatusSuccess, webhook.StatusFailed}
 	counted := q
@@ -176,7 +202,9 @@ func (c *call) tabs(p *params, q webhook.DeliveryQuery) ([]tab, error) {
 			continue
 		}
 		counted.Status = status
-		tabs[i].Count = c.boundedCount(counted)
+		if read {
+			tabs[i].Count = c.boundedCount(ctx, counted)
+		}
 	}
 	return tabs, nil
 }
@@ -195,16 +223,14 @@ func (c *call) countersOf(q webhook.DeliveryQuery) (counts [4]int64, known bool,
 	return [4]int64{s.Pending + s.Succeeded + failed, s.Pending, s.Succeeded, failed}, true, nil
 }
 
-// What a count may cost.
+// What the counts of a page may cost.
 const (
-	countRows = 500
-	countTime = 40 * time.Millisecond
+	countRows = 500 // each
+	countTime = 100 * time.Millisecond
 )
 
 // boundedCount says how many there are, as far as that is had quickly.
-func (c *call) boundedCount(q webhook.DeliveryQuery) string {
-	ctx, cancel := context.WithTimeout(c.r.Context(), countTime)
-	defer cancel()
+func (c *call) boundedCount(ctx context.Context, q webhook.DeliveryQuery) string {
 	if c.foreign(q.EndpointID) {
 		return "0"
 	}

@@ -33,8 +33,17 @@ var functions = template.FuncMap{
 	"shortURL":   shortURL,
 	"readable":   readable,
 	"plural":     plural,
-	"add":        func(a, b int) int { return a + b },
-	"titled":     func(s string) string { return strings.ToUpper(s[:1]) + s[1:] },
+	"labelled": func(label string, list []header) labelledHeaders {
+		return labelledHeaders{label, list}
+	},
+	"add":    func(a, b int) int { return a + b },
+	"titled": func(s string) string { return strings.ToUpper(s[:1]) + s[1:] },
+}
+
+// labelledHeaders are a list with its name for screen readers.
+type labelledHeaders struct {
+	Label string
+	List  []header
 }
 
 // words are how a state is shown: the tone is for the eye, and never the only sign.

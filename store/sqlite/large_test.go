@@ -19,15 +19,15 @@ import (
 type large struct {
 	rows  int
 	until time.Time
+	path  string
 }
 
 const (
-	bigTenant     = "big"
-	smallTenant   = "tenant-1234"
-	largeSpan     = 30 * 24 * time.Hour
-	largePart     = 1_000_000 // rows in one transaction
-	largeEnds     = 100_000
-	pendingInHand = 5_000
+	bigTenant   = "big"
+	smallTenant = "tenant-1234"
+	largeSpan   = 30 * 24 * time.Hour
+	largePart   = 1_000_000 // rows in one transaction
+	largeEnds   = 100_000
 )
 
 func (l large) since() time.Time    { return l.until.Add(-largeSpan) }
@@ -36,6 +36,13 @@ func (l large) step() time.Duration { return largeSpan / time.Duration(l.rows) }
 // endpoint returns the ID of the nth endpoint, from 1.
 func (l large) endpoint(n int) string {
 	return id.Join(id.Endpoint, id.KeyAt(l.since().Add(-time.Hour))+int64(n), 1)
+}
+
+func tenantOf(endpoint int) string {
+	if endpoint <= largeEnds/2 {
+		return bigTenant
+	}
+	return fmt.Sprintf("tenant-%d", 2+endpoint%9999)
 }
 
 // at returns the time of the ith row, from 0.
@@ -162,14 +169,13 @@ func openLarge(t testing.TB, opts ...sqlite.Option) (*sqlite.Store, large) {
 		_, err := fmt.Sscan(s, &l.rows)
 		require.NoError(t, err)
 	}
-	path := os.Getenv("WEBHOOK_LARGE_DB")
-	if path == "" {
-		path = t.TempDir() + "/large.db"
+	if l.path = os.Getenv("WEBHOOK_LARGE_DB"); l.path == "" {
+		l.path = t.TempDir() + "/large.db"
 	}
-	if _, err := os.Stat(path); err != nil {
-		l.fill(t, path)
+	if _, err := os.Stat(l.path); err != nil {
+		l.fill(t, l.path)
 	}
-	st, err := sqlite.Open(path, opts...)
+	st, err := sqlite.Open(l.path, opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	return st, l

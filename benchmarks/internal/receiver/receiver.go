@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,14 +23,11 @@ const HangPath = "/hang"
 
 // answer has 590 bytes, as a small JSON answer of a real receiver with its headers has.
 var answer = func() []byte {
+	const bodyBytes = 421
 	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Sun, 01 Mar 2026 12:00:00 GMT\r\n" +
-		"Server: receiver\r\nX-Request-Id: 01jv8m7qfj6xj9gkz7a4s2h8ey\r\nContent-Length: 400\r\n\r\n"
-	body := `{"ok":true,"note":"`
-	b := append([]byte(head), body...)
-	for len(b) < len(head)+398 {
-		b = append(b, '.')
-	}
-	return append(b, `"}`...)
+		"Server: receiver\r\nX-Request-Id: 01jv8m7qfj6xj9gkz7a4s2h8ey\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", bodyBytes)
+	const begin, end = `{"ok":true,"note":"`, `"}`
+	return []byte(head + begin + strings.Repeat(".", bodyBytes-len(begin)-len(end)) + end)
 }()
 
 // Summary is what arrived since it was last asked, warm-ups left out.

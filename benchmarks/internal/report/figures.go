@@ -8,15 +8,21 @@ type figure struct {
 	goal float64
 	most bool // the goal is the most that it may be, not the least
 	unit string
+	measure
+}
+
+// measure finds a figure in the results.
+type measure struct {
+	rows []string
 	of   func(*Results) (Spread, error)
 }
 
-func atMost(goal float64, what string, of func(*Results) (Spread, error)) figure {
-	return figure{what: what, goal: goal, most: true, of: of}
+func atMost(goal float64, what string, m measure) figure {
+	return figure{what: what, goal: goal, most: true, measure: m}
 }
 
-func atLeast(goal float64, what string, of func(*Results) (Spread, error)) figure {
-	return figure{what: what, goal: goal, of: of}
+func atLeast(goal float64, what string, m measure) figure {
+	return figure{what: what, goal: goal, measure: m}
 }
 
 func (f figure) in(unit string) figure {
@@ -24,16 +30,16 @@ func (f figure) in(unit string) figure {
 	return f
 }
 
-func ratio(row, name, overRow, overName string) func(*Results) (Spread, error) {
-	return func(r *Results) (Spread, error) { return r.ratio(row, name, overRow, overName) }
+func ratio(row, name, overRow, overName string) measure {
+	return measure{[]string{row, overRow}, func(r *Results) (Spread, error) { return r.ratio(row, name, overRow, overName) }}
 }
 
-func value(row, name string) func(*Results) (Spread, error) {
-	return func(r *Results) (Spread, error) { return r.of(row, name) }
+func value(row, name string) measure {
+	return measure{[]string{row}, func(r *Results) (Spread, error) { return r.of(row, name) }}
 }
 
-func difference(row, name, less string) func(*Results) (Spread, error) {
-	return func(r *Results) (Spread, error) {
+func difference(row, name, less string) measure {
+	return measure{[]string{row}, func(r *Results) (Spread, error) {
 		var values []float64
 		for _, v := range r.Rows[row] {
 			values = append(values, v[name]-v[less])
@@ -42,7 +48,21 @@ func difference(row, name, less string) func(*Results) (Spread, error) {
 			return Spread{}, errNothing
 		}
 		return spread(values), nil
+	}}
+}
+
+// Needs names the rows that figures and tables are made from.
+func Needs() (rows []string) {
+	for _, f := range figures() {
+		rows = append(rows, f.rows...)
 	}
+	for _, c := range contenders {
+		rows = append(rows, c.row)
+		if c.paced != "" {
+			rows = append(rows, c.paced)
+		}
+	}
+	return rows
 }
 
 // figures are those that the project has set itself. Ratios are of values of the same repetition.

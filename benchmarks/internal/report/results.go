@@ -90,16 +90,24 @@ func Line(values map[string]float64) string {
 
 // number shows three digits, or all before the point.
 func number(v float64) string {
+	size := math.Abs(v)
 	switch {
-	case math.Abs(v) >= 10000:
-		return fmt.Sprintf("%d,%03d", int(v)/1000, int(v)%1000)
-	case math.Abs(v) >= 100:
+	case size >= 10000:
+		return thousands(int(math.Round(v)))
+	case size >= 100:
 		return fmt.Sprintf("%.0f", v)
-	case math.Abs(v) >= 10:
+	case size >= 10:
 		return fmt.Sprintf("%.1f", v)
 	default:
 		return fmt.Sprintf("%.2f", v)
 	}
+}
+
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
 // Spread is a median with the least and the greatest value.

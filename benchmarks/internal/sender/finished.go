@@ -26,23 +26,28 @@ type history struct {
 
 const (
 	historyEndpoints = 64
+	historyFew       = 10_000
 	historyPayload   = 64 // bytes of the old events; ten million of a kilobyte would not fit many disks
 	historyClaims    = 64 // at a time
 	historyRound     = 64 // times so many, to be timed
 )
 
-// finished tells what claiming and finishing costs beside many finished deliveries, relative to few.
+// finished tells what claiming and finishing costs beside many finished deliveries, relative to few. With param
+// "fill" it stores so many and does no more.
 func finished(ctx context.Context, task *load.Task) (r load.Result, err error) {
-	few, err := openHistory(ctx, filepath.Join(task.Dir, "few.db"), 10_000)
+	few, err := openHistory(ctx, filepath.Join(task.Dir, "few.db"))
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, few.st.Close()) }()
-	many, err := openHistory(ctx, filepath.Join(task.Dir, "many.db"), task.Params["finished"])
+	many, err := openHistory(ctx, filepath.Join(task.Dir, "many.db"))
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, many.st.Close()) }()
+	if n := task.Params["fill"]; n > 0 {
+		return r, errors.Join(few.fill(ctx, historyFew), many.fill(ctx, n))
+	}
 	r.Figures = map[string]float64{}
 	for i := range task.Params["rounds"] + 1 {
 		order := []*history{few, many}
@@ -64,7 +69,8 @@ func finished(ctx context.Context, task *load.Task) (r load.Result, err error) {
 	return r, nil
 }
 
-func openHistory(ctx context.Context, path string, n int) (_ *history, err error) {
+// openHistory opens a store, and makes the endpoints if it is new.
+func openHistory(ctx context.Context, path string) (_ *history, err error) {
 	st, err := sqlite.Open(path)
 	if err != nil {
 		return nil, err
@@ -74,39 +80,49 @@ func openHistory(ctx context.Context, path string, n int) (_ *history, err error
 			err = errors.Join(err, st.Close())
 		}
 	}()
-	h := &history{st: st, now: time.Now().UTC().Truncate(time.Microsecond).Add(-time.Hour)}
-	for range historyEndpoints {
-		row, err := st.CreateEndpoint(ctx, webhook.EndpointRow{
+	h := &history{st: st, now: time.Now().UTC().Truncate(time.Microsecond)}
+	rows, generation, err := st.SyncEndpoints(ctx, 0, historyEndpoints)
+	for len(rows) < historyEndpoints && err == nil {
+		var row webhook.EndpointRow
+		row, err = st.CreateEndpoint(ctx, webhook.EndpointRow{
 			ID: h.New(id.Endpoint, h.now), State: webhook.EndpointEnabled, URL: "http://127.0.0.1/hook", CreatedAt: h.now, UpdatedAt: h.now,
 		})
-		if err != nil {
-			return nil, err
-		}
-		h.endpoints = append(h.endpoints, row.ID)
+		rows, generation = append(rows, row), row.Generation
 	}
-	if _, h.generation, err = st.SyncEndpoints(ctx, 0, 0); err != nil {
+	if err != nil {
 		return nil, err
 	}
+	for _, row := range rows {
+		h.endpoints = append(h.endpoints, row.ID)
+	}
+	h.generation = generation
+	return h, nil
+}
+
+// fill stores deliveries and their results.
+func (h *history) fill(ctx context.Context, n int) error {
+	const each = 500
 	payload := load.Payload(0, true)[:historyPayload]
 	var last []webhook.SendGroup
-	for done := 0; done < n || len(last) > 0; done += len(last) {
+	for batches := 0; n > 0 || len(last) > 0; batches++ {
 		h.now = h.now.Add(time.Millisecond)
-		sends := h.sends(min(500, n-done), payload, "filler")
+		sends := h.sends(min(each, n), payload, "filler")
+		n -= len(sends)
 		batch := webhook.Batch{Now: h.now, Sends: sends}
 		for _, g := range last {
 			batch.Outcomes = append(batch.Outcomes, h.success(g.Events[0].Deliveries[0].ID, 1))
 		}
 		if err := h.commit(ctx, batch); err != nil {
-			return nil, err
+			return err
 		}
 		last = sends
-		if done/500%20 == 0 {
-			if err := st.Maintain(ctx, h.now); err != nil {
-				return nil, err
+		if batches%20 == 19 {
+			if err := h.st.Maintain(ctx, h.now); err != nil {
+				return err
 			}
 		}
 	}
-	return h, nil
+	return nil
 }
 
 func (h *history) sends(n int, payload []byte, owner string) (groups []webhook.SendGroup) {

@@ -87,13 +87,14 @@ func (l *deliveryList) from() (from candidates, err error) {
 	if from, err = l.byAttributes(); err != nil || from != nil {
 		return from, err
 	}
+	in := deliveryTimes.stretch(l.Since, l.Until)
 	if l.only(webhook.StatusPending) {
-		if from, err = l.byQueue(); err != nil || from != nil {
-			return from, err
+		if from, err = l.byQueue(in); err != nil {
+			return nil, err
 		}
 	}
-	in := deliveryTimes.stretch(l.Since, l.Until)
 	switch {
+	case from != nil:
 	case l.code != 0:
 		from = l.byCode(in)
 	case l.only(webhook.StatusFailed):
@@ -158,38 +159,39 @@ const (
 	queueEndpoints = 5_000
 )
 
-// byQueue finds what is pending where that is little: an index in this order would be written twice for
-// each delivery. nil: there is much, so that the newest of it are soon found elsewhere.
-func (l *deliveryList) byQueue() (candidates, error) {
-	keys := make([]int64, 0, 64)
-	gather := func(r row) error {
-		keys = append(keys, r.int(0))
-		return nil
-	}
+// byQueue finds what is pending where that is little: an index in the order of lists would be written
+// twice for each delivery. nil: there is much, so that the newest of it are soon found elsewhere.
+func (l *deliveryList) byQueue(in stretch) (candidates, error) {
 	if l.endpoint != 0 {
-		err := l.query(gather, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending
-			WHERE state = 0 AND endpoint = ? LIMIT ?`, l.endpoint, int64(queueRows))
-		return fewer(keys, err)
+		return l.queued(in, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending
+			WHERE state = 0 AND endpoint = ? LIMIT ?`, l.endpoint)
 	}
-	err := l.query(gather, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending
-		WHERE state = 0 LIMIT ?`, int64(queueRows))
-	if err != nil || len(keys) < queueRows || l.tenant == 0 {
-		return fewer(keys, err)
+	if l.tenant != 0 {
+		endpoints, err := l.int(`SELECT count(*) FROM (SELECT 1 FROM webhook_endpoint INDEXED BY webhook_endpoint_tenant
+			WHERE tenant = ? LIMIT ?)`, l.tenant, int64(queueEndpoints))
+		if err != nil {
+			return nil, err
+		}
+		if endpoints < queueEndpoints {
+			return l.queued(in, `SELECT d.key FROM webhook_endpoint p INDEXED BY webhook_endpoint_tenant
+				CROSS JOIN webhook_delivery d INDEXED BY webhook_delivery_pending ON d.state = 0 AND d.endpoint = p.num
+				WHERE p.tenant = ? LIMIT ?`, l.tenant)
+		}
 	}
-	endpoints, err := l.int(`SELECT count(*) FROM (SELECT 1 FROM webhook_endpoint INDEXED BY webhook_endpoint_tenant
-		WHERE tenant = ? LIMIT ?)`, l.tenant, int64(queueEndpoints))
-	if err != nil || endpoints == queueEndpoints {
-		return nil, err
-	}
-	keys = keys[:0]
-	err = l.query(gather, `SELECT d.key FROM webhook_endpoint p INDEXED BY webhook_endpoint_tenant
-		CROSS JOIN webhook_delivery d INDEXED BY webhook_delivery_pending ON d.state = 0 AND d.endpoint = p.num
-		WHERE p.tenant = ? LIMIT ?`, l.tenant, int64(queueRows))
-	return fewer(keys, err)
+	return l.queued(in, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending WHERE state = 0 LIMIT ?`)
 }
 
-func fewer(keys []int64, err error) (candidates, error) {
-	if err != nil || len(keys) == queueRows {
+// queued reads keys in the order of the queue; nil: too many.
+func (l *deliveryList) queued(in stretch, sql string, args ...any) (candidates, error) {
+	keys, seen := []int64{}, 0
+	err := l.query(func(r row) error {
+		seen++
+		if key := r.int(0); in.from <= key && key < in.before {
+			keys = append(keys, key)
+		}
+		return nil
+	}, sql, append(args, int64(queueRows))...)
+	if err != nil || seen == queueRows {
 		return nil, err
 	}
 	return given(keys), nil
