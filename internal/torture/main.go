@@ -70,6 +70,9 @@ func parse() options {
 			o.MinLife, o.MaxLife = time.Second, 8*time.Second
 		}
 	}
+	if o.Postgres && !given("takeover") {
+		o.TakeOver = pgLease + 5*time.Second
+	}
 	if o.Postgres && !given("load") { // what it must take over in time must not queue behind a backlog
 		o.Load = 10
 	}
