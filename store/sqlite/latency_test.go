@@ -59,7 +59,7 @@ func BenchmarkSendLatency(b *testing.B) {
 	require.NoError(b, bare.Sync())
 	block := make([]byte, 16<<10)
 
-	var writes, sends quantiles
+	var writes, sends rounds
 	for range b.N {
 		for range latencyRounds {
 			writes.add(openLoop(b, func(i int) error {
@@ -100,16 +100,16 @@ func openLoop(b *testing.B, call func(i int) error) []time.Duration {
 	return took
 }
 
-// quantiles are those of each round.
-type quantiles [][]time.Duration
+// rounds are those of each round.
+type rounds [][]time.Duration
 
-func (q *quantiles) add(round []time.Duration) {
+func (q *rounds) add(round []time.Duration) {
 	slices.Sort(round)
 	*q = append(*q, round)
 }
 
 // median returns the median over the rounds of a percentile.
-func (q quantiles) median(percent int) time.Duration {
+func (q rounds) median(percent int) time.Duration {
 	var of []time.Duration
 	for _, round := range q {
 		of = append(of, round[len(round)*percent/100])
