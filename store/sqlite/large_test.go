@@ -69,7 +69,7 @@ func (l large) fill(t testing.TB, path string) {
 		}
 	}
 	l.attemptOnce(t, st, run)
-	for _, pragma := range []string{"synchronous = OFF", "cache_size = -400000", "temp_store = FILE", "wal_autocheckpoint = 20000"} {
+	for _, pragma := range []string{"synchronous = OFF", "cache_size = -400000", "wal_autocheckpoint = 20000"} {
 		run("PRAGMA " + pragma)
 	}
 	var names, statements []string
