@@ -17,9 +17,9 @@ type EndpointState string
 
 const (
 	EndpointEnabled EndpointState = "enabled"
-	// EndpointPaused: by a person. Deliveries are held.
+	// EndpointPaused means: stopped by a person. Deliveries are held.
 	EndpointPaused EndpointState = "paused"
-	// EndpointDisabled: by a person, by a 410, or after long failure. Deliveries are held, or canceled
+	// EndpointDisabled means: stopped by a person, by a 410, or after long failure. Deliveries are held, or canceled
 	// if Config.OnDisabled says so.
 	EndpointDisabled EndpointState = "disabled"
 	// EndpointDeleted occurs in stores' rows only.
@@ -297,7 +297,7 @@ func (d *Dispatcher) disable(ctx context.Context, endpointID string, reason func
 		}
 		return nil
 	})
-	if err == errUnchanged {
+	if errors.Is(err, errUnchanged) {
 		return nil
 	}
 	if err != nil {

@@ -30,30 +30,30 @@ type SendObserver interface {
 type NoticeKind string
 
 const (
-	// NoticeSent: an event is stored, by Send or SendBatch. Event, Receipt. What SendTx stores is not
+	// NoticeSent means: an event is stored, by Send or SendBatch. Event, Receipt. What SendTx stores is not
 	// told of, since only the caller knows whether the transaction was committed.
 	NoticeSent NoticeKind = "event.sent"
-	// NoticeAttempt: an attempt is stored. Event, Delivery, Attempt, Endpoint, DueAt.
+	// NoticeAttempt means: an attempt is stored. Event, Delivery, Attempt, Endpoint, DueAt.
 	NoticeAttempt NoticeKind = "attempt.completed"
-	// NoticeInterrupted: a claim met the lease of an attempt that was cut off. Attempt.
+	// NoticeInterrupted means: a claim met the lease of an attempt that was cut off. Attempt.
 	NoticeInterrupted NoticeKind = "attempt.recovered"
-	// NoticeExhausted: the retry policy gave a delivery up. Event, Delivery, Endpoint and, unless
+	// NoticeExhausted means: the retry policy gave a delivery up. Event, Delivery, Endpoint and, unless
 	// interruptions used up the round, Attempt.
 	NoticeExhausted NoticeKind = "delivery.exhausted"
-	// NoticeExpired: ExpiresAt had passed when it was a delivery's turn. Event, Delivery, Endpoint.
+	// NoticeExpired means: ExpiresAt had passed when it was a delivery's turn. Event, Delivery, Endpoint.
 	// What expires while it waits for a retry, or is held, only Stats tells.
 	NoticeExpired NoticeKind = "delivery.expired"
-	// NoticeEndpointFailing: 10 attempts in a row failed. Event, Delivery, Attempt, Endpoint, Health. Each
+	// NoticeEndpointFailing means: 10 attempts in a row failed. Event, Delivery, Attempt, Endpoint, Health. Each
 	// process that meets the failures tells once, until it meets a success.
 	NoticeEndpointFailing NoticeKind = "endpoint.failing"
-	// NoticeEndpointRecover: one that was failing succeeded. As NoticeEndpointFailing.
+	// NoticeEndpointRecover means: one that was failing succeeded. As NoticeEndpointFailing.
 	NoticeEndpointRecover NoticeKind = "endpoint.recovered"
-	// NoticeEndpointDisabled: by a 410, after long failure, or by DisableEndpoint. Endpoint; its
+	// NoticeEndpointDisabled means: one was disabled, by a 410, after long failure, or by DisableEndpoint. Endpoint; its
 	// DisabledReason says which. Only the process that did it tells.
 	NoticeEndpointDisabled NoticeKind = "endpoint.disabled"
-	// NoticeStoreFailing: the store fails, and deliveries wait. Err.
+	// NoticeStoreFailing means: the store fails, and deliveries wait. Err.
 	NoticeStoreFailing NoticeKind = "store.failing"
-	// NoticeStoreRecovered: the store works again.
+	// NoticeStoreRecovered means: the store works again.
 	NoticeStoreRecovered NoticeKind = "store.recovered"
 )
 

@@ -30,6 +30,7 @@ func (c *console) apiRoutes() {
 	c.handle("POST /webhook-bulk-retries", (*call).apiCreateBulkRetry)
 	c.handle("GET /webhook-bulk-retries/{id}", (*call).apiBulkRetry)
 	c.handle("POST /webhook-bulk-retries/{id}/cancel", (*call).apiCancelBulkRetry)
+	c.handle("GET /openapi.json", (*call).openAPI)
 }
 
 func (c *call) json(status int, v any) error {

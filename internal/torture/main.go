@@ -70,6 +70,12 @@ func parse() options {
 			o.MinLife, o.MaxLife = time.Second, 8*time.Second
 		}
 	}
+	if o.Postgres && !given("takeover") {
+		o.TakeOver = pgLease + 5*time.Second
+	}
+	if o.Postgres && !given("load") { // what it must take over in time must not queue behind a backlog
+		o.Load = 10
+	}
 	if o.Postgres && !given("max") { // a kill every two seconds
 		o.MinLife, o.MaxLife = time.Duration(o.Procs)*time.Second, 3*time.Duration(o.Procs)*time.Second
 	}

@@ -25,7 +25,6 @@ const (
 	pgLease          = pgAttemptTimeout + 15*time.Second
 	// An attempt begins only while its lease outlasts it by this much.
 	pgStartMargin = 5 * time.Second
-	pgTakeOver    = pgLease + 5*time.Second
 	poolSize      = 2
 )
 
@@ -163,7 +162,7 @@ func (r *round) stopProcesses(ctx context.Context) {
 		}
 		pause(ctx, 2*time.Second+time.Duration(random.Int64N(int64(2*time.Second))))
 		stopErr := p.stopped(true)
-		whole := pause(ctx, 2*pgLease+time.Second)
+		whole := pause(ctx, r.o.StopFor)
 		err = errors.Join(stopErr, p.stopped(false))
 		pause(ctx, 3*time.Second)
 		if err = errors.Join(err, p.kill()); err != nil {
@@ -213,8 +212,8 @@ func (c *comparison) checkLeases() {
 			}
 			after := a.CompletedAt.Sub(a.StartedAt)
 			c.r.book.count(func(b *book) { b.takeOver = max(b.takeOver, after) })
-			if after > pgTakeOver {
-				c.failf("delivery %s, leased by a process that died, was taken over after %v; the limit is %v", a.DeliveryID, after, pgTakeOver)
+			if limit := c.r.o.TakeOver; after > limit {
+				c.failf("delivery %s, leased by a process that died, was taken over after %v; the limit is %v", a.DeliveryID, after, limit)
 			}
 			if after < pgLease-time.Second { // a fresh send's lease begins a moment before its commit
 				c.failf("delivery %s was taken over after %v, before its lease of %v had ended", a.DeliveryID, after, pgLease)

@@ -69,6 +69,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	e := entry{EventID: q.Header.Get("webhook-id"), Path: path, At: time.Now()}
 	e.Key, e.Whole = keyOf(payload)
+	defer r.underWay(e.EventID, path)()
 	b := r.behaviour(e.EventID, path)
 	n := r.enter(&e, b)
 	if b.hangs && n > 1 {

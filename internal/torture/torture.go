@@ -23,6 +23,7 @@ type options struct {
 	TakeOver                   time.Duration // longest allowed; 0: any
 	Term, Busy, Full, Postgres bool
 	CrashEvery                 time.Duration // of the server; with Postgres
+	StopFor                    time.Duration // how long a process is stopped; with Postgres
 	Dir                        string
 	Progress                   io.Writer
 }
@@ -30,7 +31,7 @@ type options struct {
 func defaults() options {
 	return options{
 		Round: 100, Procs: 1, Load: 150, Seed: 1,
-		MinLife: 5 * time.Millisecond, MaxLife: 600 * time.Millisecond, CrashEvery: 15 * time.Second,
+		MinLife: 5 * time.Millisecond, MaxLife: 600 * time.Millisecond, CrashEvery: 15 * time.Second, StopFor: 2*pgLease + time.Second,
 		Progress: io.Discard,
 	}
 }

@@ -357,7 +357,8 @@ func (c *claim) fill(share int) error {
 	due, err := c.firstDue(nums, gave+share)
 	for num, t := range dry {
 		t.empty = len(due[num]) < gave+share
-		t.queue = due[num][min(t.gave, len(due[num])):] // those before are taken
+		// What was committed since the last look may stand before those that are taken, so they are told by key.
+		t.queue = slices.DeleteFunc(due[num], func(key int64) bool { return slices.Contains(c.keys, key) })
 	}
 	return err
 }

@@ -19,7 +19,7 @@ func TestStoreModel(t *testing.T) { storetest.RunModel(t, newOpener(t, "", 2)) }
 
 // Each way in which pgx can talk to the server.
 func TestExecModes(t *testing.T) {
-	for _, mode := range []string{"exec", "cache_describe", "describe_exec", "simple_protocol"} {
+	for _, mode := range []string{"exec", "cache_describe", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			storetest.Run(t, newOpener(t, " default_query_exec_mode="+mode, 4))
 		})
