@@ -66,7 +66,7 @@ type AttemptStatus string
 const (
 	AttemptSucceeded AttemptStatus = "succeeded"
 	AttemptFailed    AttemptStatus = "failed"
-	// AttemptInterrupted: the process died, lost its lease or shut down; the request may have been sent.
+	// AttemptInterrupted means: the process died, lost its lease or shut down; the request may have been sent.
 	AttemptInterrupted AttemptStatus = "interrupted"
 	AttemptCanceled    AttemptStatus = "canceled"
 )
@@ -79,7 +79,7 @@ const (
 	TriggerAutomatic Trigger = "automatic"
 	TriggerManual    Trigger = "manual"
 	TriggerBulkRetry Trigger = "bulk_retry"
-	// TriggerUnpause: it was due while its endpoint was paused or disabled.
+	// TriggerUnpause means: it was due while its endpoint was paused or disabled.
 	TriggerUnpause Trigger = "unpause"
 )
 

@@ -17,7 +17,7 @@ type BulkRetryState string
 
 const (
 	BulkRetryRunning BulkRetryState = "running"
-	// BulkRetryCanceling: it retries no more, and ends what it had retried and is not attempted yet.
+	// BulkRetryCanceling means: it retries no more, and ends what it had retried and is not attempted yet.
 	BulkRetryCanceling BulkRetryState = "canceling"
 	BulkRetryDone      BulkRetryState = "done"
 	BulkRetryCanceled  BulkRetryState = "canceled"

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+
+	"github.com/outhook/webhook/internal/http1"
 )
 
 // classify names the error of a client that got no status line. The first match wins, and the order
@@ -160,13 +162,14 @@ func (streamError) Error() string { return "HTTP/2 stream error" }
 func protocolCode(err error) ErrorCode {
 	text := err.Error()
 	for _, tooLarge := range []string{"response headers exceeded", "header list larger"} {
-		if strings.Contains(text, tooLarge) {
+		if errors.Is(err, http1.ErrTooLarge) || strings.Contains(text, tooLarge) {
 			return CodeResponseTooLarge
 		}
 	}
 	var stream streamError
 	var line textproto.ProtocolError
-	if errors.As(err, &stream) || errors.As(err, &line) || errors.Is(err, errSpokeFirst) {
+	var malformed *http1.Malformed
+	if errors.As(err, &stream) || errors.As(err, &line) || errors.As(err, &malformed) || errors.Is(err, http1.ErrSpokeFirst) {
 		return CodeProtocolError
 	}
 	for _, untyped := range []string{"malformed ", "http2: ", "connection error: ", "transfer encoding", "Content-Length", "1xx"} {

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,10 +13,10 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/outhook/webhook/internal/http1"
 )
 
 // ClientConfig configures a [Client]. The zero value is the safe default.
@@ -50,6 +49,10 @@ type ClientConfig struct {
 // before the first byte of a response was most likely closed while the request was under way, and the
 // request is repeated at once, and once, on a fresh connection.
 //
+// It speaks HTTP/1.1 itself, by the same rules as net/http but without its goroutines, and HTTP/2 by way
+// of net/http where a server prefers that. Unlike net/http it knows no upgrade after status 101, and looks
+// at a kept connection before it uses it, so that one which was closed is not tried.
+//
 // Requests of endpoints with their own Endpoint.AllowPrivate or ClientCert never share a connection
 // with others. A Client is safe for concurrent use.
 type Client struct {
@@ -57,7 +60,8 @@ type Client struct {
 	roots    *x509.CertPool
 	proxy    *url.URL
 	resolver *net.Resolver
-	http     *http.Transport // makes connections by way of dial and dialTLS; its own pool is not used
+	http2    *http.Transport // speaks HTTP/2 on connections that connect made
+	limit    int             // MaxResponseHeaderBytes
 	pool     *connPool
 }
 
@@ -70,17 +74,15 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		guard: newGuard(cfg.Ports, cfg.AllowPrivate), roots: cfg.RootCAs, proxy: cfg.Proxy, resolver: cfg.Resolver,
 		pool: newConnPool(orDefault(cfg.MaxIdlePerHost, 64), orDefault(cfg.MaxConnAge, 5*time.Minute)),
 	}
-	headerLimit := orDefault(cfg.MaxResponseHeaderBytes, 64<<10)
-	c.http = &http.Transport{
-		DialContext: c.dial, DialTLSContext: c.dialTLS,
-		DisableCompression: true, MaxResponseHeaderBytes: headerLimit,
+	c.limit = int(orDefault(cfg.MaxResponseHeaderBytes, 64<<10))
+	c.http2 = &http.Transport{
+		DialTLSContext: madeConn, DisableCompression: true, MaxResponseHeaderBytes: int64(c.limit),
 		Protocols: new(http.Protocols),
 		// What a server may push at us before anybody reads it: net/http's own defaults are 4 MiB
 		// and 1 GiB.
 		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 1 << 20},
 	}
-	c.http.Protocols.SetHTTP1(true)
-	c.http.Protocols.SetHTTP2(true)
+	c.http2.Protocols.SetHTTP2(true)
 	return c, nil
 }
 
@@ -116,27 +118,29 @@ func orDefault[T comparable](v, def T) T {
 }
 
 // Do makes the request. The caller must close the response's body. Unlike http.Client it returns
-// errors as they are, without the URL.
+// errors as they are, without the URL. Of httptrace's hooks it calls those for DNS, connections, TLS,
+// the written request and the first byte. A response with status 101 has no body.
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	p, err := c.plan(r)
 	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
-	if conn := c.pool.get(p.key); conn != nil {
-		resp, err := c.roundTrip(conn, p, true)
-		if err == nil || !p.stale(err) {
-			return resp, err
-		}
-		p.x.resends.Add(1)
-	}
-	conn, err := c.connect(p)
+	out := p.out.(*asked)
+	conn, resp, err := c.exchange(p)
 	if err != nil {
-		closeBody(r)
+		out.close()
+		if cause := context.Cause(r.Context()); cause != nil {
+			return nil, cause
+		}
 		return nil, err
 	}
-	resp, err := c.roundTrip(conn, p, false)
-	return resp, err
+	if resp == nil {
+		return c.response(conn, r, out.cancel), nil
+	}
+	resp.Request = r
+	c.untilClosed(resp, conn, out.cancel)
+	return resp, nil
 }
 
 // CloseIdleConnections closes the connections that are kept for later requests.
@@ -144,118 +148,158 @@ func (c *Client) CloseIdleConnections() { c.pool.closeIdle() }
 
 // plan is one request on its way.
 type plan struct {
-	r     *http.Request
-	key   connKey
+	key   keyHandle
 	rules *connRules
 	x     *exchange
-	sent  bool // its body was handed to a connection
+	out   outgoing
+
+	ctx      context.Context // whose end interrupts
+	deadline time.Time       // zero: that of ctx
+	progress http1.Progress
+	toHEAD   bool
 }
 
-func (c *Client) plan(r *http.Request) (*plan, error) {
-	if r.URL == nil || r.URL.Scheme != "http" && r.URL.Scheme != "https" || r.URL.Hostname() == "" {
-		return nil, errors.New("webhook: request without an http or https URL with a host")
-	}
-	host, port := r.URL.Hostname(), portOf(r.URL)
-	p := &plan{r: r, rules: new(connRules), x: exchangeOf(r.Context())}
-	switch {
-	case p.x == nil:
-		p.x = newExchange(time.Now(), &target{})
-		p.r = r.WithContext(p.x.attach(r.Context()))
-	case p.x.host == r.URL.Host:
-		p.rules = p.x.rules
-	}
-	if c.proxy != nil {
-		if err := c.guard.with(p.rules.allow).checkHost(host, port); err != nil {
-			return nil, err
+// outgoing is a request in the form that a connection wants.
+type outgoing interface {
+	send(*http1.Conn) error
+	request() (*http.Request, error) // for HTTP/2
+	context() context.Context        // for dialling: ends with ctx and at the deadline, and reports to x
+	repeatable() bool
+}
+
+// exchange makes the request and returns the response's header: with HTTP/1.1 on the connection, which
+// is the caller's alone until release.
+func (c *Client) exchange(p *plan) (*pooledConn, *http.Response, error) {
+	for now := p.x.began; ; {
+		conn := c.pool.get(p.key, now)
+		if conn == nil {
+			break
 		}
+		resp, err := c.try(conn, p, true)
+		switch {
+		case err == nil:
+			return conn, resp, nil
+		case errors.Is(err, http1.ErrNotSent):
+			continue // it was closed while it was idle
+		case !p.stale(conn, err):
+			return nil, nil, err
+		}
+		p.x.resends.Add(1)
+		break
 	}
-	addr := net.JoinHostPort(strings.ToLower(host), strconv.Itoa(int(port)))
-	p.key = connKey{scheme: r.URL.Scheme, addr: addr, rules: p.rules.key}
-	return p, nil
+	conn, err := c.connect(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, err := c.try(conn, p, false)
+	return conn, resp, err
 }
 
 // stale reports whether a kept connection broke before any answer, and the request can be repeated.
-func (p *plan) stale(err error) bool {
-	if _, answered := p.x.firstByte.get(); answered || p.r.Context().Err() != nil || !p.repeatable() {
+func (p *plan) stale(conn *pooledConn, err error) bool {
+	answered := conn.h1 != nil && conn.h1.Answered()
+	if conn.h2 != nil {
+		_, answered = p.x.firstByte.get()
+	}
+	if answered || p.ctx.Err() != nil || !p.out.repeatable() {
 		return false
 	}
 	code := classify(err)
 	return code == CodeSocketClosed || code == CodeConnectionReset
 }
 
-func (p *plan) repeatable() bool {
-	return p.r.Body == nil || p.r.Body == http.NoBody || p.x.body != nil || p.r.GetBody != nil
-}
-
-// request returns the request for one connection.
-func (p *plan) request() (*http.Request, error) {
-	r := *p.r
-	r.GetBody = nil // so that net/http could not re-send even if it wanted to
-	if r.Header == nil {
-		r.Header = http.Header{}
+// try makes the request on that connection, which is the caller's alone to use or, with HTTP/2, has
+// room reserved for it. Whatever fails does not go back to the pool.
+func (c *Client) try(conn *pooledConn, p *plan, reused bool) (*http.Response, error) {
+	if conn.h2 != nil {
+		return c.tryShared(conn, p, reused)
 	}
-	if p.sent && r.Body != nil && r.Body != http.NoBody {
-		if p.x.body != nil {
-			r.Body = io.NopCloser(bytes.NewReader(p.x.body))
-		} else {
-			body, err := p.r.GetBody()
-			if err != nil {
-				return nil, fmt.Errorf("webhook: body for a re-send: %w", err)
-			}
-			r.Body = body
-		}
+	err := conn.h1.Begin(p.ctx, p.deadline, p.progress)
+	if err == nil {
+		p.gotConn(conn, reused)
+		err = p.out.send(conn.h1)
 	}
-	p.sent = true
-	return &r, nil
-}
-
-// roundTrip makes the request on that connection, which is the caller's alone to use or, with HTTP/2,
-// has room reserved for it.
-func (c *Client) roundTrip(conn *pooledConn, p *plan, reused bool) (*http.Response, error) {
-	r, err := p.request()
+	if err == nil {
+		_, err = conn.h1.ReadHead(p.toHEAD)
+	}
 	if err != nil {
-		conn.Release()
+		conn.h1.Finish()
+		conn.h1.Close()
+		err = explainEOF(err, conn.h1.Answered())
+	}
+	return nil, err
+}
+
+// explainEOF says where a receiver hung up.
+func explainEOF(err error, answered bool) error {
+	switch {
+	case err != io.EOF && err != io.ErrUnexpectedEOF:
+		return err
+	case answered:
+		return fmt.Errorf("connection closed within the response's header: %w", err)
+	}
+	return fmt.Errorf("connection closed without a response: %w", err)
+}
+
+func (p *plan) gotConn(conn *pooledConn, reused bool) {
+	p.x.connected.set(p.x)
+	p.x.remote.Store(&conn.remote)
+	if t, ok := p.progress.(*tracing); ok && t.trace.GotConn != nil {
+		t.trace.GotConn(httptrace.GotConnInfo{Conn: conn.raw, Reused: reused, WasIdle: reused})
+	}
+}
+
+// release takes back a connection whose response was read, or not.
+func (c *Client) release(conn *pooledConn, forget bool) {
+	if forget {
+		conn.h1.Forget()
+	}
+	if conn.h1.Finish() {
+		c.pool.put(conn)
+	} else {
+		conn.h1.Close()
+	}
+}
+
+func (c *Client) tryShared(conn *pooledConn, p *plan, reused bool) (*http.Response, error) {
+	r, err := p.out.request()
+	if err != nil {
+		conn.h2.Release()
 		c.pool.put(conn)
 		return nil, err
 	}
 	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.GotConn != nil {
 		trace.GotConn(httptrace.GotConnInfo{Conn: conn.raw, Reused: reused})
 	}
-	resp, err := conn.RoundTrip(r)
+	resp, err := conn.h2.RoundTrip(r)
 	if err != nil {
 		c.pool.failed(conn)
-		return nil, readable(err)
 	}
-	resp.Request = p.r
+	return resp, err
+}
+
+// untilClosed makes the end of a response's body the end of its request on an HTTP/2 connection.
+func (c *Client) untilClosed(resp *http.Response, conn *pooledConn, cancel context.CancelFunc) {
 	if resp.Body == http.NoBody {
 		c.pool.put(conn)
-		return resp, nil
+		cancel()
+		return
 	}
-	resp.Body = &pooledBody{ReadCloser: resp.Body, pool: c.pool, conn: conn}
-	return resp, nil
+	resp.Body = &sharedBody{ReadCloser: resp.Body, end: func() {
+		c.pool.put(conn)
+		cancel()
+	}}
 }
 
-var errSpokeFirst = errors.New("webhook: the receiver spoke before it was asked")
-
-// readable replaces what net/http says of an unsolicited answer, which names its own functions.
-func readable(err error) error {
-	if strings.HasPrefix(err.Error(), "readLoopPeekFailLocked: %!w") {
-		return errSpokeFirst
-	}
-	return err
-}
-
-// pooledBody gives its connection back when it is closed.
-type pooledBody struct {
+type sharedBody struct {
 	io.ReadCloser
-	pool *connPool
-	conn *pooledConn
 	once sync.Once
+	end  func()
 }
 
-func (b *pooledBody) Close() error {
+func (b *sharedBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.once.Do(func() { b.pool.put(b.conn) })
+	b.once.Do(b.end)
 	return err
 }
 
@@ -265,20 +309,13 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// connect makes a connection for the plan and reserves its first request.
-func (c *Client) connect(p *plan) (*pooledConn, error) {
-	d := &dialling{rules: p.rules}
-	conn, err := c.http.NewClientConn(context.WithValue(p.r.Context(), diallingKey{}, d), p.key.scheme, p.key.addr)
-	if err != nil {
-		return nil, err
-	}
-	return c.pool.add(conn, d.conn, p.key)
-}
-
 // tlsConfig has no session cache: a resumed session would carry one endpoint's certificate to the
 // next.
 func (c *Client) tlsConfig(host string, rules *connRules, protocols ...string) *tls.Config {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.roots, ServerName: host, NextProtos: protocols}
+	cfg := &tls.Config{
+		MinVersion: tls.VersionTLS12, RootCAs: c.roots, ServerName: host, NextProtos: protocols,
+		DynamicRecordSizingDisabled: true, // a request is read whole: one record, one write
+	}
 	if rules != nil && rules.cert != nil {
 		cfg.Certificates = []tls.Certificate{*rules.cert}
 	}

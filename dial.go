@@ -10,46 +10,83 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/outhook/webhook/internal/http1"
 )
 
-// dialling goes in the context of net/http's dial: it brings the rules and brings back the
-// connection.
-type dialling struct {
-	rules *connRules
-	conn  net.Conn
-}
-
-type diallingKey struct{}
-
-// dial connects to addr, through the proxy if there is one.
-func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d, _ := ctx.Value(diallingKey{}).(*dialling)
-	if d == nil {
-		return nil, errors.New("webhook: dial without rules")
-	}
-	conn, err := c.dialTarget(ctx, network, addr, d.rules)
-	if err == nil {
-		d.conn = conn
-	}
-	return conn, err
-}
-
-// dialTLS returns a connection whose handshake net/http makes, which also reports its progress.
-func (c *Client) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := c.dial(ctx, network, addr)
+// connect makes a connection for the plan, with a request reserved on it.
+func (c *Client) connect(p *plan) (*pooledConn, error) {
+	ctx := p.out.context()
+	raw, err := c.dialTarget(ctx, "tcp", p.key.Value().addr, p.rules)
 	if err != nil {
 		return nil, err
 	}
-	host, _, err := net.SplitHostPort(addr)
+	conn := &pooledConn{raw: raw, remote: raw.RemoteAddr().String(), key: p.key, born: time.Now()}
+	if p.key.Value().scheme == "http" {
+		wire := http1.NewWire(raw, false)
+		conn.h1 = http1.NewConn(wire, wire, c.limit)
+		return conn, nil
+	}
+	wire := http1.NewWire(raw, true)
+	secure, err := c.handshake(ctx, wire, p)
 	if err != nil {
-		conn.Close()
+		go secure.Close()
 		return nil, err
 	}
-	d := ctx.Value(diallingKey{}).(*dialling)
-	return tls.Client(conn, c.tlsConfig(host, d.rules, "h2", "http/1.1")), nil
+	state := secure.ConnectionState()
+	conn.secure = &state
+	if state.NegotiatedProtocol == "h2" {
+		return conn, c.multiplex(conn, secure)
+	}
+	conn.h1 = http1.NewConn(secure, wire, c.limit)
+	return conn, nil
+}
+
+func (c *Client) handshake(ctx context.Context, wire *http1.Wire, p *plan) (*tls.Conn, error) {
+	host, _, err := net.SplitHostPort(p.key.Value().addr)
+	if err != nil {
+		return tls.Client(wire, nil), err
+	}
+	secure := tls.Client(wire, c.tlsConfig(host, p.rules, "h2", "http/1.1"))
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace != nil && trace.TLSHandshakeStart != nil {
+		trace.TLSHandshakeStart()
+	}
+	err = secure.HandshakeContext(ctx)
+	if trace != nil && trace.TLSHandshakeDone != nil {
+		trace.TLSHandshakeDone(secure.ConnectionState(), err)
+	}
+	return secure, err
+}
+
+// madeConnKey brings net/http the connection that it is to speak HTTP/2 on.
+type madeConnKey struct{}
+
+func madeConn(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, ok := ctx.Value(madeConnKey{}).(net.Conn)
+	if !ok {
+		return nil, errors.New("webhook: no connection for HTTP/2")
+	}
+	return conn, nil
+}
+
+// multiplex hands the connection to net/http.
+func (c *Client) multiplex(conn *pooledConn, secure net.Conn) (err error) {
+	ctx := context.WithValue(context.Background(), madeConnKey{}, secure)
+	if conn.h2, err = c.http2.NewClientConn(ctx, "https", conn.key.Value().addr); err != nil {
+		go secure.Close()
+		return err
+	}
+	if err := conn.h2.Reserve(); err != nil {
+		conn.closeShared()
+		return fmt.Errorf("webhook: connection closed before its first request: %w", err)
+	}
+	c.pool.share(conn)
+	return nil
 }
 
 func (c *Client) dialTarget(ctx context.Context, network, addr string, rules *connRules) (net.Conn, error) {

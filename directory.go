@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,8 @@ import (
 type directory struct {
 	d *Dispatcher
 
-	syncing sync.Mutex // one refresh at a time
+	syncing sync.Mutex  // one refresh at a time
+	paced   atomic.Bool // some endpoint has, or had, a rate limit
 
 	mu         sync.RWMutex
 	generation int64
@@ -158,6 +160,9 @@ func (r *directory) replace(k *known) {
 		return
 	}
 	r.byID[id] = k
+	if k.endpoint.RateLimit > 0 {
+		r.paced.Store(true)
+	}
 	subs := r.tenants[k.row.TenantID]
 	if subs == nil {
 		subs = &subscriptions{exact: map[string]set{}, prefix: map[string]set{}, all: set{}}
@@ -216,7 +221,9 @@ func (r *directory) match(e *Event) ([]*known, int64, error) {
 			}
 		}
 	}
-	collect(subs.all)
+	if !isOperational(e.Type) {
+		collect(subs.all)
+	}
 	collect(subs.exact[e.Type])
 	for i := range len(e.Type) {
 		if e.Type[i] == '.' {
@@ -251,11 +258,13 @@ func matchesAttributes(want, have map[string]string) bool {
 	return true
 }
 
-// matchesType reports whether a subscription to these types includes the type.
+// matchesType reports whether a subscription to these types includes the type. Operational events must
+// be asked for by name.
 func matchesType(types []string, eventType string) bool {
-	return len(types) == 0 || slices.ContainsFunc(types, func(t string) bool {
+	toAll := !isOperational(eventType)
+	return len(types) == 0 && toAll || slices.ContainsFunc(types, func(t string) bool {
 		prefix, ok := strings.CutSuffix(t, "*")
-		return t == eventType || ok && strings.HasPrefix(eventType, prefix)
+		return t == eventType || ok && (prefix != "" || toAll) && strings.HasPrefix(eventType, prefix)
 	})
 }
 

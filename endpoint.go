@@ -17,9 +17,9 @@ type EndpointState string
 
 const (
 	EndpointEnabled EndpointState = "enabled"
-	// EndpointPaused: by a person. Deliveries are held.
+	// EndpointPaused means: stopped by a person. Deliveries are held.
 	EndpointPaused EndpointState = "paused"
-	// EndpointDisabled: by a person, by a 410, or after long failure. Deliveries are held, or canceled
+	// EndpointDisabled means: stopped by a person, by a 410, or after long failure. Deliveries are held, or canceled
 	// if Config.OnDisabled says so.
 	EndpointDisabled EndpointState = "disabled"
 	// EndpointDeleted occurs in stores' rows only.
@@ -127,6 +127,18 @@ func (d *Dispatcher) GetEndpoint(ctx context.Context, endpointID string) (Endpoi
 		return Endpoint{}, fmt.Errorf("%w: endpoint %s is deleted", ErrNotFound, endpointID)
 	}
 	return d.decodeEndpoint(row)
+}
+
+// EndpointHealth returns what the last attempts to an endpoint say of it, or ErrNotFound.
+func (d *Dispatcher) EndpointHealth(ctx context.Context, endpointID string) (EndpointHealth, error) {
+	row, err := d.store.GetEndpoint(ctx, endpointID)
+	if err != nil {
+		return EndpointHealth{}, err
+	}
+	if row.Deleted() {
+		return EndpointHealth{}, fmt.Errorf("%w: endpoint %s is deleted", ErrNotFound, endpointID)
+	}
+	return row.Health, nil
 }
 
 // ListEndpoints lists endpoints, newest first.
@@ -285,7 +297,7 @@ func (d *Dispatcher) disable(ctx context.Context, endpointID string, reason func
 		}
 		return nil
 	})
-	if err == errUnchanged {
+	if errors.Is(err, errUnchanged) {
 		return nil
 	}
 	if err != nil {
@@ -294,6 +306,9 @@ func (d *Dispatcher) disable(ctx context.Context, endpointID string, reason func
 	d.stopEndpoint(endpointID)
 	d.pruneSoon()
 	d.observe(Notice{Kind: NoticeEndpointDisabled, Endpoint: &e})
+	if _, err := d.flushOperational(ctx); err != nil {
+		d.log.Warn("webhook: operational events wait for the store", "error", err) // Run tries again
+	}
 	return nil
 }
 

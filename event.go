@@ -71,7 +71,9 @@ const (
 // Errors: ErrInvalid, ErrPayloadTooLarge, ErrConflict (the IdempotencyKey stands for another event),
 // ErrClosed, and the store's own.
 func (d *Dispatcher) Send(ctx context.Context, ev Event) (Receipt, error) {
-	receipts, err := d.send(ctx, "Event", []Event{ev})
+	ctx, events, ended := d.observeSend(ctx, []Event{ev})
+	receipts, err := d.send(ctx, "Event", events)
+	ended(receipts, err)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -86,11 +88,17 @@ func (d *Dispatcher) SendBatch(ctx context.Context, events []Event) ([]Receipt, 
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}
-	return d.send(ctx, "", events)
+	ctx, events, ended := d.observeSend(ctx, events)
+	receipts, err := d.send(ctx, "", events)
+	ended(receipts, err)
+	return receipts, err
 }
 
 func (d *Dispatcher) send(ctx context.Context, field string, events []Event) ([]Receipt, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.askTime(ctx, d.store); err != nil {
 		return nil, err
 	}
 	now := d.now()
@@ -119,8 +127,14 @@ const maxSendTries = 100
 
 // untilStored repeats a send whose fan-out was overtaken by a change of endpoints.
 func (d *Dispatcher) untilStored(ctx context.Context, store EndpointStore, once func() (SendResult, error)) ([]Receipt, error) {
+	var busy wait
 	for range maxSendTries {
 		result, err := once()
+		for err == nil && result.Status == SendBusy {
+			if err = busy.more(ctx); err == nil {
+				result, err = once()
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -140,28 +154,60 @@ func (d *Dispatcher) untilStored(ctx context.Context, store EndpointStore, once 
 	return nil, fmt.Errorf("%w: endpoints changed %d times while the event was being stored; send it again", ErrConflict, maxSendTries)
 }
 
+// wait is for a transaction that somebody else has open.
+type wait struct{ total, pause time.Duration }
+
+// longestBusy is how long a Send waits for an open transaction to take its idempotency key or not.
+const longestBusy = 10 * time.Second
+
+func (w *wait) more(ctx context.Context) error {
+	if w.total >= longestBusy {
+		return fmt.Errorf("%w: another transaction is about to store an event with this IdempotencyKey, and has stayed open for %v; "+
+			"send it again when that has ended", ErrConflict, longestBusy)
+	}
+	w.pause = min(max(5*time.Millisecond, 2*w.pause), 250*time.Millisecond)
+	w.total += w.pause
+	if !sleep(ctx, w.pause, nil) {
+		return ctx.Err()
+	}
+	return nil
+}
+
 // SendTx stores an event in a transaction of yours, made with your store's WithTx: it is sent if you
 // commit and never was if you roll back. Call Wake after the commit, or the next poll finds it. The
 // error is Send's, and then you should roll back.
 //
 //	receipt, err := d.SendTx(ctx, st.WithTx(tx), event)
 func (d *Dispatcher) SendTx(ctx context.Context, tx Tx, ev Event) (Receipt, error) {
+	ctx, events, ended := d.observeSend(ctx, []Event{ev})
+	receipts, err := d.sendTx(ctx, tx, events[0])
+	ended(receipts, err)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+func (d *Dispatcher) sendTx(ctx context.Context, tx Tx, ev Event) ([]Receipt, error) {
 	if tx == nil || tx.Bound() != d.store {
-		return Receipt{}, invalid("tx", "is not of the dispatcher's store; make it with that store's WithTx")
+		return nil, invalid("tx", "is not of the dispatcher's store; make it with that store's WithTx")
+	}
+	if err := d.askTime(ctx, tx); err != nil {
+		return nil, err
 	}
 	now := d.now()
 	if err := d.validateEvent("Event", &ev, now); err != nil {
-		return Receipt{}, err
+		return nil, err
 	}
 	ev = ev.own()
 	ev.CreatedAt = now
 	// Everything goes through the transaction: its connection may be the only one there is.
 	if d.directory.current() < 0 {
 		if err := d.directory.refresh(ctx, tx); err != nil {
-			return Receipt{}, err
+			return nil, err
 		}
 	}
-	receipts, err := d.untilStored(ctx, tx, func() (SendResult, error) {
+	return d.untilStored(ctx, tx, func() (SendResult, error) {
 		c, err := d.prepare(ctx, tx, []Event{ev})
 		if err != nil {
 			return SendResult{}, err
@@ -172,10 +218,6 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Tx, ev Event) (Receipt, erro
 		}
 		return res.Sends[0], nil
 	})
-	if err != nil {
-		return Receipt{}, err
-	}
-	return receipts[0], nil
 }
 
 // own returns the event with slices and maps that the caller cannot change any more.

@@ -306,6 +306,51 @@ func ExampleDispatcher_Stats() {
 	// Output: pending 0 succeeded 0 gone 1
 }
 
+func ExampleDispatcher_Health() {
+	d := newDispatcher()
+
+	ready := func(w http.ResponseWriter, r *http.Request) {
+		if err := d.Health(r.Context()); err != nil {
+			http.Error(w, "webhooks: the store fails", http.StatusServiceUnavailable) // the log has err
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	}
+
+	answer := httptest.NewRecorder()
+	ready(answer, httptest.NewRequest("GET", "/readyz", nil))
+	fmt.Println(answer.Code)
+	// Output: 200
+}
+
+// alarm is an Observer that says what a person should look at.
+type alarm struct{}
+
+func (alarm) Observe(_ context.Context, n webhook.Notice) {
+	switch n.Kind {
+	case webhook.NoticeExhausted:
+		fmt.Println("given up:", n.Event.Type, "after", n.Delivery.AttemptCount, "attempts, the last", n.Attempt.ErrorCode)
+	case webhook.NoticeEndpointDisabled:
+		fmt.Println("disabled:", n.Endpoint.DisabledReason)
+	}
+}
+
+func ExampleObserver() {
+	receiver := answering(500, 500, 410)
+	defer receiver.Close()
+	d, err := webhook.New(memory.New(), webhook.Config{Observer: alarm{}, Retry: webhook.Schedule(time.Millisecond)})
+	check(err)
+	createEndpoint(d, receiver.URL)
+	for range 2 {
+		_, err := d.Send(context.Background(), webhook.Event{Type: "order.created", Payload: []byte(`{}`)})
+		check(err)
+		deliverAll(d)
+	}
+	// Output:
+	// given up: order.created after 2 attempts, the last BAD_RESPONSE
+	// disabled: the receiver answered 410 Gone
+}
+
 func ExampleSchedule() {
 	policy := webhook.Schedule(time.Second, time.Minute, time.Hour)
 

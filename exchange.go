@@ -27,6 +27,17 @@ type exchange struct {
 	wrote, firstByte          mark
 	responded, completed      mark
 	remote                    atomic.Pointer[string]
+
+	kept *evidence
+}
+
+// evidence is what a record points at, in one piece.
+type evidence struct {
+	status               int
+	preview              string
+	retryAfterMS         int64
+	delivered, responded time.Time
+	timings              Timings
 }
 
 // mark is when something happened, since the exchange began.
@@ -49,11 +60,16 @@ func (m *mark) get() (time.Duration, bool) {
 type exchangeKey struct{}
 
 func newExchange(now time.Time, t *target) *exchange {
-	x := &exchange{start: now, began: time.Now(), rules: &t.rules}
+	x := new(exchange)
+	x.begin(now, t)
+	return x
+}
+
+func (x *exchange) begin(now time.Time, t *target) {
+	x.start, x.began, x.rules, x.kept = now, time.Now(), &t.rules, new(evidence)
 	if t.url != nil {
 		x.host = t.url.Host
 	}
-	return x
 }
 
 // attach returns a context that carries the exchange and reports to it.
@@ -65,6 +81,10 @@ func exchangeOf(ctx context.Context) *exchange {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
 	return x
 }
+
+// Wrote and FirstByte are what connections of our own report.
+func (x *exchange) Wrote()     { x.wrote.set(x) }
+func (x *exchange) FirstByte() { x.firstByte.set(x) }
 
 func (x *exchange) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
@@ -113,13 +133,13 @@ func (x *exchange) phase() string {
 // one attempt never run backwards.
 func (x *exchange) at(since time.Duration) time.Time { return micros(x.start.Add(since)) }
 
-func (x *exchange) instant(m *mark) *time.Time {
+func (x *exchange) instant(m *mark, at *time.Time) *time.Time {
 	since, ok := m.get()
 	if !ok {
 		return nil
 	}
-	at := x.at(since)
-	return &at
+	*at = x.at(since)
+	return at
 }
 
 // report puts on the record what the exchange saw.
@@ -128,9 +148,9 @@ func (x *exchange) report(a *DeliveryAttempt) {
 	took, _ := x.completed.get()
 	a.CompletedAt, a.DurationMS = x.at(took), took.Milliseconds()
 	if a.StatusCode != nil {
-		a.RespondedAt = x.instant(&x.responded)
+		a.RespondedAt = x.instant(&x.responded, &x.kept.responded)
 	}
-	a.DeliveredAt = x.instant(&x.wrote)
+	a.DeliveredAt = x.instant(&x.wrote, &x.kept.delivered)
 	if a.DeliveredAt == nil {
 		a.DeliveredAt = a.RespondedAt
 	}
@@ -143,17 +163,18 @@ func (x *exchange) report(a *DeliveryAttempt) {
 
 // timings is nil where the client told of no phase.
 func (x *exchange) timings() *Timings {
-	t := Timings{
+	t := &x.kept.timings
+	*t = Timings{
 		DNSMS:     x.between(&x.dnsStart, &x.dnsDone),
 		ConnectMS: x.between(&x.connectStart, &x.connectDone),
 		TLSMS:     x.between(&x.tlsStart, &x.tlsDone),
 		TTFBMS:    x.between(&x.wrote, &x.firstByte),
 	}
 	_, wrote := x.wrote.get()
-	if t == (Timings{}) && !wrote {
+	if *t == (Timings{}) && !wrote {
 		return nil
 	}
-	return &t
+	return t
 }
 
 // between is how long a phase took. One that did not succeed lasted until the attempt's end.

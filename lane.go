@@ -18,6 +18,7 @@ type lane struct {
 	starting   bool // after a release: limit doubles with each success until it reaches share
 	backlog    bool // the store has, or may have, due deliveries that are not here
 	limiter    *rate.Limiter
+	pace       float64     // attempts a second in all processes; 0: any
 	paced      *time.Timer // running while the limiter lets nothing through
 
 	ring       *ring
@@ -55,7 +56,13 @@ func (q *queue) configure(l *lane, k *known) {
 		l.share, l.ceiling = 1, 1
 	}
 	l.limit = min(l.limit, l.ceiling)
-	switch limit := rate.Limit(k.endpoint.RateLimit); {
+	l.pace = k.endpoint.RateLimit
+	q.setPace(l)
+}
+
+// setPace gives a lane this process's share of its endpoint's rate limit.
+func (q *queue) setPace(l *lane) {
+	switch limit := rate.Limit(l.pace / float64(q.peers)); {
 	case limit == 0:
 		l.limiter = nil
 	case l.limiter == nil:

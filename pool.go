@@ -1,13 +1,15 @@
 package webhook
 
 import (
-	"container/list"
-	"fmt"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
+	"unique"
+
+	"github.com/outhook/webhook/internal/http1"
 )
 
 const (
@@ -22,16 +24,24 @@ type connKey struct {
 	rules        string
 }
 
+type keyHandle = unique.Handle[connKey]
+
 // pooledConn is a connection with whom it may serve. With HTTP/1.1 it is in the pool or in one
 // request's hands; an HTTP/2 connection stays in the pool while it serves.
 type pooledConn struct {
-	*http.ClientConn
-	raw     net.Conn
-	key     connKey
-	born    time.Time
-	shared  bool          // HTTP/2
-	idle    time.Time     // since when nobody uses it, guarded by the pool
-	element *list.Element // in the pool's recent; nil: not in the pool
+	h1 *http1.Conn // this one
+	h2 *http.ClientConn
+
+	raw    net.Conn
+	remote string
+	secure *tls.ConnectionState // nil: no TLS
+	key    keyHandle
+	born   time.Time
+
+	// Guarded by the pool.
+	idle         time.Time // since when nobody uses it
+	pooled       bool
+	newer, older *pooledConn // of all in the pool
 }
 
 // connPool keeps connections for later requests: a bounded number, for a bounded time.
@@ -40,73 +50,65 @@ type connPool struct {
 	total  int
 	maxAge time.Duration
 
-	mu     sync.Mutex
-	conns  map[connKey][]*pooledConn // the last one was used last
-	recent *list.List                // of all in conns; the front was used last
-	sweep  *time.Timer               // runs while there are any
+	mu    sync.Mutex
+	conns map[keyHandle][]*pooledConn // the last one was used last
+	n     int                         // in all
+	ends  pooledConn                  // of the ring: older is who was used last, newer who was used first
+	sweep *time.Timer                 // runs while there are any
 }
 
 func newConnPool(perKey int, maxAge time.Duration) *connPool {
-	return &connPool{perKey: perKey, total: maxIdleTotal, maxAge: maxAge, conns: make(map[connKey][]*pooledConn), recent: list.New()}
+	p := &connPool{perKey: perKey, total: maxIdleTotal, maxAge: maxAge, conns: make(map[keyHandle][]*pooledConn)}
+	p.ends.newer, p.ends.older = &p.ends, &p.ends
+	return p
 }
 
-// get returns a connection with a request reserved on it, or nil.
-func (p *connPool) get(key connKey) *pooledConn {
+// get returns a connection for one request, or nil.
+func (p *connPool) get(key keyHandle, now time.Time) *pooledConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	conns := p.conns[key]
 	for i := len(conns) - 1; i >= 0; i-- {
 		c := conns[i]
-		if p.spent(c, time.Now()) {
+		switch {
+		case p.spent(c, now):
 			p.drop(c)
-			continue
-		}
-		if c.Reserve() != nil {
-			continue // an HTTP/2 connection that is full
-		}
-		if c.shared {
-			p.recent.MoveToFront(c.element)
-		} else {
+		case c.h1 != nil:
 			p.remove(c)
+			return c
+		case c.h2.Reserve() == nil:
+			p.unlink(c)
+			p.link(c)
+			return c
 		}
-		return c
 	}
 	return nil
 }
 
-// add takes in a new connection, for one request that it reserves. It fails if the server has closed
-// the connection already.
-func (p *connPool) add(conn *http.ClientConn, raw net.Conn, key connKey) (*pooledConn, error) {
-	c := &pooledConn{ClientConn: conn, raw: raw, key: key, born: time.Now(), shared: conn.Available() > 1}
-	if err := c.Reserve(); err != nil {
-		c.discard()
-		return nil, fmt.Errorf("webhook: connection closed before its first request: %w", readable(err))
+// share lets further requests have a new HTTP/2 connection, too.
+func (p *connPool) share(c *pooledConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.perKey > 0 {
+		p.insert(c, time.Now())
 	}
-	if c.shared && p.perKey > 0 {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.insert(c)
-	}
-	return c, nil
 }
 
 // put takes a connection back after a request. Whatever cannot be used again is closed.
 func (p *connPool) put(c *pooledConn) {
+	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.idle = time.Now()
-	if p.spent(c, c.idle) {
+	switch {
+	case p.spent(c, now):
 		p.drop(c)
-		return
-	}
-	if c.element != nil {
-		return
-	}
-	if c.Available() == 0 || c.shared || p.perKey < 0 {
+	case c.pooled:
+		c.idle = now
+	case c.h2 != nil || p.perKey < 0:
 		p.drop(c)
-		return
+	default:
+		p.insert(c, now)
 	}
-	p.insert(c)
 }
 
 // failed takes a connection back after a request that failed. An HTTP/2 connection serves others to
@@ -129,78 +131,96 @@ func (p *connPool) closeIdle() {
 
 // spent reports whether a connection must not serve another request.
 func (p *connPool) spent(c *pooledConn, now time.Time) bool {
-	return c.Err() != nil || now.Sub(c.born) >= p.maxAge
+	return c.h2 != nil && c.h2.Err() != nil || now.Sub(c.born) >= p.maxAge
 }
 
 // drop takes a connection out of the pool and closes it, at once or with the last of its requests.
 func (p *connPool) drop(c *pooledConn) {
 	p.remove(c)
-	if !c.shared {
-		c.discard()
+	if c.h1 != nil {
+		c.h1.Close()
 		return
 	}
-	c.SetStateHook(func(conn *http.ClientConn) {
+	c.h2.SetStateHook(func(conn *http.ClientConn) {
 		if conn.InFlight() == 0 {
 			go conn.Close()
 		}
 	})
-	if c.InFlight() == 0 {
-		c.discard()
+	if c.h2.InFlight() == 0 {
+		c.closeShared()
 	}
 }
 
-// discard does not wait: TLS says goodbye first, and the peer can make that last.
-func (c *pooledConn) discard() { go c.Close() }
+// closeShared does not wait: TLS says goodbye first, and the peer can make that last.
+func (c *pooledConn) closeShared() { go c.h2.Close() }
 
-func (p *connPool) insert(c *pooledConn) {
-	c.idle = time.Now()
-	p.conns[c.key] = append(p.conns[c.key], c)
-	c.element = p.recent.PushFront(c)
-	if conns := p.conns[c.key]; len(conns) > p.perKey {
+func (p *connPool) insert(c *pooledConn, now time.Time) {
+	c.idle = now
+	conns := append(p.conns[c.key], c)
+	p.conns[c.key] = conns
+	p.link(c)
+	if len(conns) > p.perKey {
 		p.drop(conns[0])
 	}
-	if p.recent.Len() > p.total {
-		p.drop(p.recent.Back().Value.(*pooledConn))
+	if p.n > p.total {
+		p.drop(p.ends.newer)
 	}
-	if p.sweep == nil && p.recent.Len() > 0 {
+	if p.sweep == nil && p.n > 0 {
 		p.sweep = time.AfterFunc(p.sweepEvery(), p.sweepIdle)
 	}
 }
 
+// link puts a connection where those used last are.
+func (p *connPool) link(c *pooledConn) {
+	c.pooled = true
+	c.newer, c.older = &p.ends, p.ends.older
+	c.older.newer, p.ends.older = c, c
+	p.n++
+}
+
+func (p *connPool) unlink(c *pooledConn) {
+	c.newer.older, c.older.newer = c.older, c.newer
+	c.newer, c.older, c.pooled = nil, nil, false
+	p.n--
+}
+
 func (p *connPool) remove(c *pooledConn) {
-	if c.element == nil {
+	if !c.pooled {
 		return
 	}
-	p.recent.Remove(c.element)
-	c.element = nil
+	p.unlink(c)
 	conns := p.conns[c.key]
-	if i := slices.Index(conns, c); i >= 0 {
+	if last := len(conns) - 1; conns[last] == c {
+		conns[last] = nil
+		conns = conns[:last]
+	} else if i := slices.Index(conns, c); i >= 0 {
 		conns = slices.Delete(conns, i, i+1)
 	}
-	if len(conns) == 0 {
-		delete(p.conns, c.key)
-		return
-	}
-	p.conns[c.key] = conns
+	p.conns[c.key] = conns // also if none is left: the next one is on its way back, or sweepIdle tidies up
 }
+
+// resting reports whether a connection of the pool serves nobody.
+func (c *pooledConn) resting() bool { return c.h1 != nil || c.h2.InFlight() == 0 }
 
 func (p *connPool) sweepEvery() time.Duration { return min(p.maxAge, maxIdleTime) / 2 }
 
-// sweepIdle closes what was idle for long or became too old.
+// sweepIdle closes what was idle for long, became too old, or was closed by its peer.
 func (p *connPool) sweepIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	for _, conns := range p.conns {
+	for key, conns := range p.conns {
 		for _, c := range slices.Clone(conns) {
-			resting := c.InFlight() == 0 && now.Sub(c.idle) >= maxIdleTime
-			if resting || p.spent(c, now) {
+			if p.spent(c, now) || c.resting() && now.Sub(c.idle) >= maxIdleTime || c.h1 != nil && !c.h1.Quiet() {
 				p.drop(c)
 			}
 		}
+		if len(p.conns[key]) == 0 {
+			delete(p.conns, key)
+		}
 	}
 	p.sweep = nil
-	if p.recent.Len() > 0 {
+	if p.n > 0 {
 		p.sweep = time.AfterFunc(p.sweepEvery(), p.sweepIdle)
 	}
 }

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/outhook/webhook/internal/http1"
 )
 
 const (
@@ -58,7 +61,7 @@ func cleanText(b []byte, limit int, more bool) (text string, cut bool) {
 }
 
 func plain(b []byte) bool {
-	return utf8.Valid(b) && !slices.Contains(b, 0)
+	return bytes.IndexByte(b, 0) < 0 && utf8.Valid(b)
 }
 
 // danglingBytes counts the bytes at the end of b that begin a character and do not finish it.
@@ -76,6 +79,9 @@ func danglingBytes(b []byte) int {
 
 // cleanLine is cleanText for header values and error texts.
 func cleanLine(s string, limit int) string {
+	if len(s) <= limit && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
 	text, _ := cleanText([]byte(s), limit, false)
 	return text
 }
@@ -98,6 +104,32 @@ func captureHeaders(h http.Header) map[string]string {
 		value := cleanLine(strings.Join(h[name], ", "), left)
 		kept[cleanLine(name, left)] = value
 		left -= max(size, len(name)+len(value))
+	}
+	return kept
+}
+
+// captureFields is captureHeaders for a response on a connection of our own, whose strings are all cut
+// from one.
+func captureFields(h *http1.Head) map[string]string {
+	if h.Size > maxCapturedHeaders/4 { // which broken UTF-8 can make three times as much
+
+		header := make(http.Header, len(h.Fields))
+		for _, f := range h.Fields {
+			name := strings.Clone(f.Name)
+			header[name] = append(header[name], strings.Clone(f.Value))
+		}
+		return captureHeaders(header)
+	}
+	kept := make(map[string]string, len(h.Fields))
+	for _, f := range h.Fields {
+		if f.Name == "Set-Cookie" || f.Name == "Set-Cookie2" {
+			continue
+		}
+		value := cleanLine(f.Value, maxCapturedHeaders)
+		if before, again := kept[f.Name]; again {
+			value = before + ", " + value
+		}
+		kept[f.Name] = value
 	}
 	return kept
 }

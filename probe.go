@@ -162,6 +162,7 @@ func (d *Dispatcher) rememberFailing(rows []EndpointRow) {
 	for _, row := range rows {
 		if row.State == EndpointEnabled && row.Health.Failures >= failingAfter {
 			d.failing.Store(row.ID, true)
+			d.tellAgain(row)
 			d.probes.failed(row.ID, now, true, nil, false)
 		}
 	}

@@ -29,6 +29,7 @@ type job struct {
 type queue struct {
 	slots       int    // attempts at once
 	perEndpoint int    // share of a lane
+	peers       int    // processes that deliver, this one included; guarded by mu
 	hasRoom     func() // told, with mu held, when claiming may be worth while again
 	spawn       func() // starts a worker
 	now         func() time.Time
@@ -54,7 +55,7 @@ type queue struct {
 
 func newQueue(cfg *Config, now func() time.Time, hasRoom, spawn func()) *queue {
 	q := &queue{
-		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers),
+		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers), peers: 1,
 		now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
 	}
 	q.work.L = &q.mu
@@ -85,6 +86,19 @@ func (q *queue) changed(k *known, released bool) {
 		}
 		q.place(l)
 		q.hire(1)
+	}
+}
+
+// share divides rate limits by the number of processes that deliver.
+func (q *queue) share(peers int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if peers = max(1, peers); peers == q.peers {
+		return
+	}
+	q.peers = peers
+	for _, l := range q.lanes {
+		q.setPace(l)
 	}
 }
 

@@ -15,13 +15,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReadme holds the README to what is compiled and executed: every Go block stands, but for its
-// indentation, in a file of examples, and every command is one that works.
+// TestReadme holds the README and the other pages to what is compiled and executed: every Go block stands,
+// but for its indentation, in a file of examples, every link leads somewhere, and every command is one that
+// works.
 func TestReadme(t *testing.T) {
+	executed := executedFiles(t)
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md") {
+		t.Run(page, func(t *testing.T) {
+			text, err := os.ReadFile(page)
+			require.NoError(t, err)
+			checkSnippets(t, string(text), executed)
+			checkLinks(t, page, string(text))
+			if filepath.Dir(page) == "." {
+				checkCommands(t, string(text))
+			}
+		})
+	}
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	var executed []string
-	for _, pattern := range []string{"*_test.go", "store/sqlite/example_test.go", "examples/*/*.go"} {
+	require.GreaterOrEqual(t, len(blocks(string(readme), "go")), 8)
+}
+
+func executedFiles(t *testing.T) (executed []string) {
+	for _, pattern := range []string{"*_test.go", "*/*_test.go", "store/*/example_test.go", "examples/*/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {
@@ -30,25 +48,32 @@ func TestReadme(t *testing.T) {
 			executed = append(executed, executedParts(t, file, source)...)
 		}
 	}
+	return executed
+}
 
-	snippets := blocks(string(readme), "go")
-	require.GreaterOrEqual(t, len(snippets), 8)
-	for _, snippet := range snippets {
+func checkSnippets(t *testing.T, page string, executed []string) {
+	for _, snippet := range blocks(page, "go") {
 		found := false
 		for _, part := range executed {
 			found = found || strings.Contains(part, outdented(snippet))
 		}
-		require.True(t, found, "the README prints what no example contains:\n%s", snippet)
+		require.True(t, found, "the page prints what no example contains:\n%s", snippet)
 	}
-	commands := strings.Split(strings.Join(blocks(string(readme), "sh"), ""), "\n")
-	commands = append(commands, quoted(string(readme))...)
-	for _, command := range commands {
-		checkCommand(t, command)
-	}
-	for _, link := range regexp.MustCompile(`\]\(([^)#]+)`).FindAllStringSubmatch(string(readme), -1) {
+}
+
+func checkLinks(t *testing.T, page, text string) {
+	for _, link := range regexp.MustCompile(`\]\(([^)#]+)`).FindAllStringSubmatch(text, -1) {
 		if !strings.HasPrefix(link[1], "https://") {
-			require.FileExists(t, filepath.FromSlash(link[1]))
+			_, err := os.Stat(filepath.Join(filepath.Dir(page), filepath.FromSlash(link[1])))
+			require.NoError(t, err)
 		}
+	}
+}
+
+func checkCommands(t *testing.T, page string) {
+	commands := strings.Split(strings.Join(blocks(page, "sh"), ""), "\n")
+	for _, command := range append(commands, quoted(page)...) {
+		checkCommand(t, command)
 	}
 }
 
@@ -63,27 +88,34 @@ func executedParts(t *testing.T, file string, source []byte) []string {
 	}
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, source, parser.ParseComments)
 	require.NoError(t, err)
+	text := func(from, to ast.Decl) string {
+		start := from.Pos()
+		if doc := docOf(from); doc != nil {
+			start = doc.Pos()
+		}
+		return string(source[start-1 : to.End()-1])
+	}
 	var parts []string
-	for _, d := range parsed.Decls {
-		f, ok := d.(*ast.FuncDecl)
-		if !ok {
-			continue
+	for i, d := range parsed.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && strings.HasPrefix(f.Name.Name, "Example") {
+			require.Regexp(t, `\n\t// (Unordered output|Output):`, text(d, d), "go test only compiles an example without its output")
 		}
-		start := f.Pos()
-		if f.Doc != nil {
-			start = f.Doc.Pos()
-		}
-		text := string(source[start-1 : f.End()-1])
-		if strings.HasPrefix(f.Name.Name, "Example") {
-			require.Regexp(t, `\n\t// (Unordered output|Output):`, text, "go test only compiles an example without its output")
-		}
-		parts = append(parts, outdented(text))
+		// A page may print a type with its methods, or a function with one that it calls.
+		last := min(i+2, len(parsed.Decls)-1)
+		parts = append(parts, outdented(text(d, parsed.Decls[last])))
 	}
 	return parts
 }
 
+func docOf(d ast.Decl) *ast.CommentGroup {
+	if f, ok := d.(*ast.FuncDecl); ok {
+		return f.Doc
+	}
+	return d.(*ast.GenDecl).Doc
+}
+
 func blocks(markdown, language string) (found []string) {
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(markdown, -1) {
+	for _, m := range regexp.MustCompile("(?ms)^ *```"+language+"\n(.*?)^ *```$").FindAllStringSubmatch(markdown, -1) {
 		found = append(found, m[1])
 	}
 	return found

@@ -69,10 +69,22 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.chores.Go(func() { r.janitor(ctx) })
+	r.chores.Go(func() { r.tend(ctx) })
 	r.chores.Go(func() { r.bulkRetries(ctx) })
+	r.chores.Go(func() { r.tellers(ctx) })
+	if s, ok := d.store.(ListenStore); ok && !once {
+		r.chores.Go(func() { r.listen(ctx, s) })
+	}
+	if s, ok := d.store.(PeerStore); ok {
+		r.chores.Go(func() { r.sharePace(ctx, s) })
+	}
 	err := r.loop(ctx)
+	for once && err == nil && d.tellOfResults(ctx) {
+		err = r.loop(ctx)
+	}
 	cancel()
 	r.drain()
+	d.tellOfResults(context.WithoutCancel(ctx))
 	d.current.Store(nil)
 	if once {
 		return err
@@ -170,6 +182,9 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if wait := max(d.storePause(), time.Until(r.paused)); wait > 0 {
 		return wait, false
 	}
+	if err := r.askTimeAgain(ctx); err != nil {
+		return r.storeFault(ctx, err), false
+	}
 	wasQuiet := r.queue.isQuiet()
 	if gap := d.clock.behind(); gap > 0 && !r.follow(gap, wasQuiet) {
 		return 100 * time.Millisecond, false
@@ -180,6 +195,10 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
 	limit, caps, exclude := r.queue.wants()
 	if limit <= 0 {
+		// There is no room for claims, which tell of changed endpoints otherwise.
+		if err := d.directory.refresh(ctx, d.store); err != nil {
+			return r.storeFault(ctx, err), false
+		}
 		return d.cfg.PollInterval, false
 	}
 	now, began := d.now(), time.Now()

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +8,12 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
+
+	"github.com/outhook/webhook/internal/http1"
 )
 
 // sender makes attempts. It is safe for concurrent use.
@@ -45,55 +48,77 @@ type fault struct {
 // attempt makes one HTTP request for a claim and returns the record of it, all but ID, NextAttemptAt,
 // CreatedAt and UpdatedAt. When ctx ends the attempt is interrupted.
 func (s *sender) attempt(ctx context.Context, c Claim, t *target) DeliveryAttempt {
-	x := newExchange(s.now(), t)
+	timeout := t.timeout
+	if timeout == 0 {
+		timeout = s.timeout
+	}
+	p := newPosting(ctx, s.now(), timeout, t, c.Event.Payload)
+	defer p.done()
 	a := DeliveryAttempt{
 		TenantID: c.Event.TenantID, EventID: c.Event.ID, EventType: c.Event.Type,
 		DeliveryID: c.DeliveryID, EndpointID: c.EndpointID, AttemptNumber: c.AttemptNumber,
 		Trigger: c.Trigger, BulkRetryID: c.BulkRetryID,
-		Method: t.method, URL: t.text, Status: AttemptFailed, StartedAt: micros(x.start),
+		Method: t.method, URL: t.text, Status: AttemptFailed, StartedAt: micros(p.start),
 	}
-	if f := s.exchange(ctx, &c, t, x, &a); f != nil {
+	if f := s.exchange(p, &c, &a); f != nil {
 		a.ErrorCode, a.Error = f.code, cleanLine(f.text, maxErrorText)
 		if f.code == CodeNetworkRequestCanceled {
 			a.Status = AttemptInterrupted
 		}
 	}
-	x.report(&a)
+	p.report(&a)
 	return a
 }
 
 // exchange fills in what it learns. It returns nil as soon as there was a status line, whatever
 // became of the body.
-func (s *sender) exchange(ctx context.Context, c *Claim, t *target, x *exchange, a *DeliveryAttempt) (f *fault) {
+func (s *sender) exchange(p *posting, c *Claim, a *DeliveryAttempt) (f *fault) {
 	defer func() {
 		if v := recover(); v != nil {
+			p.shared = true
 			s.logPanic(a, v)
 			if a.StatusCode == nil {
 				f = &fault{CodeInternalError, "a client, signer or authenticator panicked; the log has the details"}
 			}
 		}
 	}()
-	if f := unsendable(c, t); f != nil {
+	if f := unsendable(c, p.target); f != nil {
 		return f
 	}
-	timeout := t.timeout
-	if timeout == 0 {
-		timeout = s.timeout
-	}
-	limited, cancel := context.WithTimeoutCause(ctx, timeout, errAttemptTimeout)
-	defer cancel()
-	r, f := s.request(limited, c, t, x, a)
-	if f != nil {
+	if f := s.compose(p, c, a); f != nil {
 		return f
 	}
+	if client, ok := s.client.(*Client); ok {
+		return s.post(client, p, a)
+	}
+	r, _ := p.request()
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return s.failure(ctx, limited, x, err)
+		return s.failure(p, err)
 	}
 	if resp == nil {
 		return &fault{CodeInternalError, "the HTTPClient returned neither a response nor an error"}
 	}
-	return s.read(resp, cancel, x, a)
+	return s.read(resp, p, a)
+}
+
+// post sends by the default client, past Do: with HTTP/1.1 neither a request nor a response of net/http
+// is made.
+func (s *sender) post(client *Client, p *posting, a *DeliveryAttempt) *fault {
+	if err := client.planPosting(p); err != nil {
+		return s.failure(p, err)
+	}
+	conn, resp, err := client.exchange(&p.plan)
+	if err != nil {
+		return s.failure(p, err)
+	}
+	if resp != nil {
+		client.untilClosed(resp, conn, p.cancel)
+		return s.read(resp, p, a)
+	}
+	defer client.release(conn, false)
+	p.conn = conn.h1
+	return s.readOwn(conn.h1, p, a)
 }
 
 // unsendable says why there is nothing to be sent, or nowhere.
@@ -109,62 +134,61 @@ func unsendable(c *Claim, t *target) *fault {
 	return nil
 }
 
-// failure explains an error of the client. Our own contexts come first: whatever the client makes of
-// their end, the cause is theirs.
-func (s *sender) failure(ctx, limited context.Context, x *exchange, err error) *fault {
-	if errors.Is(err, ErrBlockedAddress) {
+// failure explains an error of the client. The attempt's own end comes first: whatever the client makes
+// of it.
+func (s *sender) failure(p *posting, err error) *fault {
+	switch {
+	case errors.Is(err, ErrBlockedAddress):
 		return &fault{CodeBlockedAddress, blockedText(err)}
-	}
-	if limited.Err() != nil {
-		return s.expired(ctx, limited, x)
+	case p.over():
+		return p.expired()
 	}
 	return &fault{classify(err), errorText(err)}
 }
 
-// expired explains the end of an attempt's context.
-func (s *sender) expired(ctx, limited context.Context, x *exchange) *fault {
+// expired explains the end of an attempt.
+func (p *posting) expired() *fault {
 	sent := "the request was not sent in full"
-	if _, ok := x.wrote.get(); ok {
+	if _, ok := p.wrote.get(); ok {
 		sent = "the request was sent and may have been processed"
 	}
-	if context.Cause(limited) == errAttemptTimeout || ctx.Err() == nil {
-		return &fault{CodeTimeout, "timed out " + x.phase() + "; " + sent}
+	if p.timedOut() || p.parent.Err() == nil {
+		return &fault{CodeTimeout, "timed out " + p.phase() + "; " + sent}
 	}
-	return &fault{CodeNetworkRequestCanceled, "shut down " + x.phase() + "; " + sent}
+	return &fault{CodeNetworkRequestCanceled, "shut down " + p.phase() + "; " + sent}
 }
 
-// request builds the request. Its context reaches only the client: an Authenticator that makes
-// requests of its own must not inherit the endpoint's exceptions.
-func (s *sender) request(ctx context.Context, c *Claim, t *target, x *exchange, a *DeliveryAttempt) (*http.Request, *fault) {
-	x.body = c.Event.Payload
-	u := *t.url
-	r := &http.Request{
-		Method: t.method, URL: &u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, len(t.headers)+len(c.Event.Headers)+6),
-	}
+// compose gathers the headers of the request, and shows them on the record.
+func (s *sender) compose(p *posting, c *Claim, a *DeliveryAttempt) *fault {
 	own := ownHeaders{agent: s.userAgent, contentType: c.Event.ContentType}
-	own.set(r.Header)
-	setHeaders(r.Header, t.headers)
-	setHeaders(r.Header, c.Event.Headers)
-	if f := s.authorize(ctx, r, t); f != nil {
-		return nil, f
+	own.set(&p.fields)
+	for _, f := range p.target.headers {
+		p.fields.set(f.name, f.value)
 	}
-	if f := s.sign(r.Header, c, t, s.wall()); f != nil {
-		return nil, f
+	for name, value := range c.Event.Headers {
+		if !reservedHeader(name) {
+			p.fields.set(http.CanonicalHeaderKey(name), value)
+		}
 	}
-	if name, ok := invalidHeader(r.Header); ok {
-		return nil, &fault{CodeInvalidCharacter, fmt.Sprintf("header %q has a character that HTTP does not allow", name)}
+	if f := s.authorize(p); f != nil {
+		return f
 	}
-	r.Body, r.ContentLength = payloadBody(c.Event.Payload), int64(len(c.Event.Payload))
-	_, own.signed = s.signer.(*standardSigner)
-	a.RequestHeaders = own.record(r)
-	return r.WithContext(x.attach(ctx)), nil
+	var f *fault
+	if own.signed, f = s.sign(p, c, s.wall()); f != nil {
+		return f
+	}
+	if name, found := p.fields.invalid(); found {
+		return &fault{CodeInvalidCharacter, fmt.Sprintf("header %q has a character that HTTP does not allow", name)}
+	}
+	a.RequestHeaders = p.record(&own)
+	return nil
 }
 
 // authorize asks the endpoint's Authenticator for credentials. Only headers that it sets count: what
-// is requested, and the body, stay as recorded and signed.
-func (s *sender) authorize(ctx context.Context, r *http.Request, t *target) *fault {
-	auth := t.endpoint.Auth
+// is requested, and the body, stay as recorded and signed. Its context is not the request's: an
+// Authenticator that makes requests of its own must not inherit the endpoint's exceptions.
+func (s *sender) authorize(p *posting) *fault {
+	auth := p.target.endpoint.Auth
 	if auth == nil {
 		return nil
 	}
@@ -172,9 +196,9 @@ func (s *sender) authorize(ctx context.Context, r *http.Request, t *target) *fau
 	if authenticator == nil {
 		return &fault{CodeInternalError, fmt.Sprintf("no Authenticator %q in Config.Authenticators", auth.Kind)}
 	}
-	u := *r.URL
-	asked := (&http.Request{Method: r.Method, URL: &u, Host: r.Host, Header: r.Header.Clone(), Body: http.NoBody}).WithContext(ctx)
-	if err := authenticator.Authorize(ctx, asked, t.endpoint); err != nil {
+	u, ctx := *p.target.url, p.ends()
+	asked := (&http.Request{Method: p.target.method, URL: &u, Host: u.Host, Header: p.fields.header(), Body: http.NoBody}).WithContext(ctx)
+	if err := authenticator.Authorize(ctx, asked, p.target.endpoint); err != nil {
 		if errors.Is(context.Cause(ctx), errAttemptTimeout) || ctx.Err() == nil {
 			return &fault{CodeOAuth2HandshakeFailed, "authenticator: " + errorText(err)}
 		}
@@ -182,42 +206,65 @@ func (s *sender) authorize(ctx context.Context, r *http.Request, t *target) *fau
 	}
 	for name, values := range asked.Header {
 		if !reservedHeader(name) {
-			r.Header[name] = values
+			p.fields.setAll(name, values)
 		}
 	}
 	return nil
 }
 
-// sign lets the Signer put its headers over all others.
-func (s *sender) sign(h http.Header, c *Claim, t *target, at time.Time) *fault {
+// sign lets the Signer put its headers over all others, and reports whether it is the library's own.
+func (s *sender) sign(p *posting, c *Claim, at time.Time) (standard bool, f *fault) {
+	secrets := p.target.liveSecrets(at)
+	if signer, ok := s.signer.(*standardSigner); ok {
+		var timestamp, signature string
+		var err error
+		if timestamp, signature, p.length, err = signer.sign(c.Event.ID, at, p.payload, secrets); err != nil {
+			return true, signerFault(err)
+		}
+		p.fields.set(HeaderID, c.Event.ID)
+		p.fields.set(HeaderTimestamp, timestamp)
+		p.fields.set(HeaderSignature, signature)
+		return true, nil
+	}
+	p.length = strconv.Itoa(len(p.payload))
 	m := Message{
-		ID: c.Event.ID, Timestamp: micros(at), Body: c.Event.Payload,
-		Secrets: t.liveSecrets(at), Endpoint: t.endpoint,
+		ID: c.Event.ID, Timestamp: micros(at), Body: p.payload,
+		Secrets: slices.Clone(secrets), Endpoint: p.target.endpoint,
 	}
 	signed := make(http.Header, 3)
 	if err := s.signer.Sign(signed, m); err != nil {
-		return &fault{CodeInternalError, "signer: " + errorText(err)}
+		return false, signerFault(err)
 	}
 	for name, values := range signed {
-		if framingHeader(name) {
-			continue
+		if !framingHeader(name) {
+			p.fields.remove(http.CanonicalHeaderKey(name))
+			p.fields.setAll(name, values)
 		}
-		delete(h, http.CanonicalHeaderKey(name))
-		h[name] = values
 	}
+	return false, nil
+}
+
+func signerFault(err error) *fault { return &fault{CodeInternalError, "signer: " + errorText(err)} }
+
+// readOwn takes the evidence from a response on a connection of our own.
+func (s *sender) readOwn(conn *http1.Conn, p *posting, a *DeliveryAttempt) *fault {
+	p.responded.set(&p.exchange)
+	h := conn.Head()
+	if f := s.judge(h.Code, h.Get("Retry-After"), p, a); f != nil {
+		return f
+	}
+	a.ResponseHeaders = captureFields(h)
+	if h.Code == http.StatusSwitchingProtocols {
+		a.ResponseBodyPreview = new(string)
+		return nil
+	}
+	s.readBody(conn, p, a)
 	return nil
 }
 
-func payloadBody(payload []byte) io.ReadCloser {
-	if len(payload) == 0 {
-		return http.NoBody
-	}
-	return io.NopCloser(bytes.NewReader(payload))
-}
-
 // read takes the evidence from a response and closes it. The status line alone is the verdict.
-func (s *sender) read(resp *http.Response, cancel context.CancelFunc, x *exchange, a *DeliveryAttempt) *fault {
-	x.responded.set(x)
+func (s *sender) read(resp *http.Response, p *posting, a *DeliveryAttempt) *fault {
+	p.responded.set(&p.exchange)
 	if resp.Body == nil {
 		resp.Body = http.NoBody
 	}
@@ -227,31 +274,40 @@ func (s *sender) read(resp *http.Response, cancel context.CancelFunc, x *exchang
 			s.logPanic(a, v)
 			a.ResponseBodyTruncated = true
 		}
-		x.completed.first(x)
+		p.completed.first(&p.exchange)
 	}()
 	defer resp.Body.Close()
 	if first := turnedIntoGET(resp, a.Method); first != nil {
 		resp = &http.Response{StatusCode: first.StatusCode, Header: first.Header, Body: http.NoBody}
 	}
-	if resp.StatusCode < 1 || resp.StatusCode > 999 {
-		return &fault{CodeProtocolError, fmt.Sprintf("status %d is none", resp.StatusCode)}
+	if f := s.judge(resp.StatusCode, resp.Header.Get("Retry-After"), p, a); f != nil {
+		return f
 	}
-	status := resp.StatusCode
-	a.StatusCode = &status
 	a.ResponseHeaders = captureHeaders(resp.Header)
-	a.Status, a.ErrorCode = verdict(status)
-	if a.Status != AttemptSucceeded {
-		if wait, ok := parseRetryAfter(resp.Header.Get("Retry-After"), x.at(time.Since(x.began))); ok {
-			ms := wait.Milliseconds()
-			a.RetryAfterMS = &ms
-		}
-	}
 	// After 101 the connection is no longer HTTP; there is no body.
-	if status == http.StatusSwitchingProtocols {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
 		a.ResponseBodyPreview = new(string)
 		return nil
 	}
-	s.readBody(resp.Body, cancel, x, a)
+	s.readBody(resp.Body, p, a)
+	return nil
+}
+
+// judge puts on the record what the status line means.
+func (s *sender) judge(status int, retryAfter string, p *posting, a *DeliveryAttempt) *fault {
+	if status < 1 || status > 999 {
+		return &fault{CodeProtocolError, fmt.Sprintf("status %d is none", status)}
+	}
+	p.kept.status = status
+	a.StatusCode = &p.kept.status
+	a.Status, a.ErrorCode = verdict(status)
+	if a.Status == AttemptSucceeded {
+		return nil
+	}
+	if wait, ok := parseRetryAfter(retryAfter, p.at(time.Since(p.began))); ok {
+		p.kept.retryAfterMS = wait.Milliseconds()
+		a.RetryAfterMS = &p.kept.retryAfterMS
+	}
 	return nil
 }
 
@@ -283,7 +339,7 @@ var previewBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // readBody keeps the beginning of the body, and reads a little more so that the connection can carry
 // the next request.
-func (s *sender) readBody(body io.Reader, cancel context.CancelFunc, x *exchange, a *DeliveryAttempt) {
+func (s *sender) readBody(body io.Reader, p *posting, a *DeliveryAttempt) {
 	limit := max(s.previewBytes, 0)
 	buf := previewBuffers.Get().(*[]byte)
 	defer previewBuffers.Put(buf)
@@ -291,16 +347,14 @@ func (s *sender) readBody(body io.Reader, cancel context.CancelFunc, x *exchange
 		*buf = make([]byte, limit+1)
 	}
 	b := (*buf)[:limit+1]
-	empty := ""
-	a.ResponseBodyPreview = &empty // should the body panic
+	a.ResponseBodyPreview = &p.kept.preview // "", should the body panic
 	n, ended, _ := readUpTo(body, b)
-	x.completed.set(x)
+	p.completed.set(&p.exchange)
 	whole := ended && n <= limit
 	preview, cut := cleanText(b[:min(n, limit)], limit, !whole)
-	a.ResponseBodyPreview, a.ResponseBodyTruncated = &preview, cut || !whole
+	p.kept.preview, a.ResponseBodyTruncated = preview, cut || !whole
 	if n == len(b) && !ended {
-		stop := time.AfterFunc(drainTime, cancel)
-		defer stop.Stop()
+		p.hurry(drainTime)
 		_, _ = io.CopyN(io.Discard, body, drainBytes)
 	}
 }

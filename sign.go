@@ -42,30 +42,39 @@ func Sign(secret, id string, at time.Time, body []byte) (string, error) {
 type standardSigner struct{ keys keyCache }
 
 func (s *standardSigner) Sign(h http.Header, m Message) error {
-	if len(m.Secrets) == 0 {
-		return errors.New("webhook: the endpoint has no live secret: rotate it")
-	}
-	if err := checkMessageID(m.ID); err != nil {
+	timestamp, signature, _, err := s.sign(m.ID, m.Timestamp, m.Body, m.Secrets)
+	if err != nil {
 		return err
 	}
+	values := []string{m.ID, timestamp, signature} // one slice serves all three headers
+	h[HeaderID], h[HeaderTimestamp], h[HeaderSignature] = values[0:1:1], values[1:2:2], values[2:3:3]
+	return nil
+}
+
+// sign returns what stands in the headers, and the body's length, in one piece.
+func (s *standardSigner) sign(id string, at time.Time, body []byte, secrets []string) (timestamp, signature, length string, err error) {
+	if len(secrets) == 0 {
+		return "", "", "", errors.New("webhook: the endpoint has no live secret: rotate it")
+	}
+	if err := checkMessageID(id); err != nil {
+		return "", "", "", err
+	}
 	var room [256]byte // for two v1 signatures or more, on the stack
-	text := strconv.AppendInt(room[:0], m.Timestamp.Unix(), 10)
+	text := strconv.AppendInt(room[:0], at.Unix(), 10)
 	digits := len(text)
-	for i, secret := range m.Secrets {
+	for i, secret := range secrets {
 		key, err := s.keys.get(secret)
 		if err != nil {
-			return invalid("Endpoint.Secrets", "cannot sign: secret %d %v", i+1, err)
+			return "", "", "", invalid("Endpoint.Secrets", "cannot sign: secret %d %v", i+1, err)
 		}
 		if i > 0 {
 			text = append(text, ' ')
 		}
-		text = key.appendSignature(text, m.ID, text[:digits], m.Body)
+		text = key.appendSignature(text, id, text[:digits], body)
 	}
-	// One string and one slice serve all three headers.
-	all := string(text)
-	values := []string{m.ID, all[:digits], all[digits:]}
-	h[HeaderID], h[HeaderTimestamp], h[HeaderSignature] = values[0:1:1], values[1:2:2], values[2:3:3]
-	return nil
+	signed := len(text)
+	all := string(strconv.AppendInt(text, int64(len(body)), 10))
+	return all[:digits], all[digits:signed], all[signed:], nil
 }
 
 // checkMessageID keeps out what would let the three signed parts be divided in another way, and what

@@ -240,6 +240,7 @@ const (
 	SendConflict                   // not stored: an idempotency key stands for another event
 	SendTaken                      // not stored: the store cannot keep one of the IDs; give others
 	SendGone                       // not stored: the event to be replayed is not there, or erased
+	SendBusy                       // not stored: an open transaction is about to take an idempotency key; try again
 )
 
 // SendResult answers a [SendGroup]. Receipts has one entry for each event if it was stored; the
@@ -390,8 +391,8 @@ type EndpointRow struct {
 // Deleted reports whether the row is kept for history only.
 func (r EndpointRow) Deleted() bool { return r.State == EndpointDeleted }
 
-// EndpointHealth is kept by Commit. UpdateEndpoint may change it; that Commit does does not raise
-// the generation.
+// EndpointHealth is what the last attempts say of an endpoint. In a store it is kept by Commit;
+// UpdateEndpoint may change it; that Commit does does not raise the generation.
 type EndpointHealth struct {
 	FailingSince  time.Time // StartedAt of the first failure since the last success; zero: none
 	Failures      int64     // failed attempts since then

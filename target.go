@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -19,7 +18,10 @@ type target struct {
 	url      *url.URL
 	text     string // the URL as records show it
 	method   string
-	headers  map[string]string
+	line     string // request line and Host header, as HTTP/1.1 has them
+	key      keyHandle
+	headers  headerFields  // those of the endpoint that may be sent, once each
+	secrets  []string      // if none of them ever expires
 	timeout  time.Duration // 0: the sender's
 	rules    connRules
 	fault    *fault // why no request can be made
@@ -34,12 +36,24 @@ type connRules struct {
 }
 
 func newTarget(e Endpoint) *target {
-	t := &target{endpoint: e, method: e.Method, headers: e.Headers, timeout: e.Timeout}
+	t := &target{endpoint: e, method: e.Method, timeout: e.Timeout}
 	if t.method == "" {
 		t.method = http.MethodPost
 	}
 	t.setURL(e.URL)
 	t.setRules(e.AllowPrivate, e.ClientCert)
+	for name, value := range e.Headers {
+		if !reservedHeader(name) {
+			t.headers.set(http.CanonicalHeaderKey(name), value)
+		}
+	}
+	if !slices.ContainsFunc(e.Secrets, func(s Secret) bool { return !s.ExpiresAt.IsZero() }) {
+		t.secrets = liveSecrets(e.Secrets, time.Time{})
+	}
+	if t.url != nil {
+		t.line = t.method + " " + t.url.RequestURI() + " HTTP/1.1\r\nHost: " + t.url.Host + "\r\n"
+		t.key = keyOf(t.url, &t.rules)
+	}
 	return t
 }
 
@@ -92,7 +106,12 @@ func (t *target) setRules(allow []netip.Prefix, cert *ClientCert) {
 }
 
 // liveSecrets are those that sign at this time, the newest first.
-func (t *target) liveSecrets(at time.Time) []string { return liveSecrets(t.endpoint.Secrets, at) }
+func (t *target) liveSecrets(at time.Time) []string {
+	if t.secrets != nil {
+		return t.secrets[:len(t.secrets):len(t.secrets)]
+	}
+	return liveSecrets(t.endpoint.Secrets, at)
+}
 
 // reservedHeader reports whether endpoints and events may not set a header of that name: it belongs
 // to the connection, to the framing of the request, or to Standard Webhooks' signature.
@@ -110,38 +129,18 @@ func framingHeader(name string) bool {
 	return false
 }
 
-func setHeaders(h http.Header, custom map[string]string) {
-	for name, value := range custom {
-		if !reservedHeader(name) {
-			h.Set(name, value)
-		}
-	}
-}
-
 // ownHeaders are what the library sets itself; only their values are recorded.
 type ownHeaders struct {
 	agent, contentType string
 	signed             bool // by the library's own signer
 }
 
-func (o *ownHeaders) set(h http.Header) {
+func (o *ownHeaders) set(f *headerFields) {
 	if o.contentType == "" {
 		o.contentType = "application/json"
 	}
-	h["User-Agent"] = []string{o.agent}
-	h["Content-Type"] = []string{o.contentType}
-}
-
-func (o *ownHeaders) record(r *http.Request) map[string]string {
-	shown := make(map[string]string, len(r.Header)+1)
-	for name, values := range r.Header {
-		shown[name] = "[redacted]"
-		if len(values) == 1 && o.sets(name, values[0]) {
-			shown[name] = cleanLine(values[0], maxErrorText)
-		}
-	}
-	shown["Content-Length"] = strconv.FormatInt(r.ContentLength, 10)
-	return shown
+	f.set("Content-Type", o.contentType)
+	f.set("User-Agent", o.agent)
 }
 
 func (o *ownHeaders) sets(name, value string) bool {

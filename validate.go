@@ -62,7 +62,18 @@ func (d *Dispatcher) validateEvent(field string, e *Event, now time.Time) error 
 		validateName(field+".IdempotencyKey", e.IdempotencyKey),
 		validateAttributes(field+".Attributes", e.Attributes),
 		validateHeaders(field+".Headers", e.Headers),
+		d.checkCatalog(field, e),
 	)
+}
+
+func (d *Dispatcher) checkCatalog(field string, e *Event) error {
+	if d.cfg.Catalog == nil || e.Type == PingType || isOperational(e.Type) {
+		return nil
+	}
+	if err := d.cfg.Catalog.Check(*e); err != nil {
+		return invalid(field, "is not as the catalogue says: %v", err)
+	}
+	return nil
 }
 
 func validateTimes(field string, e *Event, now time.Time) error {

@@ -64,6 +64,13 @@ func (v Verifier) Verify(body []byte, h http.Header) error {
 	return claim.check(keys, body)
 }
 
+// Check returns ErrInvalid if Secrets or Tolerance cannot be right: to be seen when a program starts, and
+// not at its first request.
+func (v Verifier) Check() error {
+	_, err := v.keys()
+	return err
+}
+
 // Middleware lets only verified requests through to next, which reads the body as if it were the
 // first to do so. It answers all others: 400 if headers are missing or malformed or the body breaks
 // off, 401 if the signature or its time is wrong, 413 if the body exceeds MaxBody, 500 if Secrets

@@ -284,3 +284,10 @@ func plain(id, timestamp, signature string) bool {
 	}
 	return len(parts) < 64
 }
+
+func TestVerifierCheck(t *testing.T) {
+	require.NoError(t, webhook.Verifier{Secrets: []string{webhook.NewSecret().Value}}.Check())
+	for _, v := range []webhook.Verifier{{}, {Secrets: []string{"whsec_!"}}, {Secrets: []string{webhook.NewSecret().Value}, Tolerance: -1}} {
+		require.ErrorIs(t, v.Check(), webhook.ErrInvalid)
+	}
+}

@@ -53,6 +53,11 @@ type Config struct {
 	Authenticators map[string]Authenticator
 	// Observer is told what happens. Default: nobody.
 	Observer Observer
+	// Operational asks for events about endpoints and deliveries themselves. Default: none are sent.
+	Operational *Operational
+	// Catalog is asked about every event before it is stored, see package catalog. Default: every event
+	// is taken.
+	Catalog Catalog
 	// Logger gets what an operator should know; never payloads, secrets or query strings. Default:
 	// slog.Default().
 	Logger *slog.Logger
@@ -82,6 +87,13 @@ type HTTPClient interface {
 // is asked that instead, and one with MaxAttempts() int tells views how many attempts a round takes.
 type RetryPolicy interface {
 	Next(failed int) (wait time.Duration, again bool)
+}
+
+// Catalog knows what events there may be. Check returns what is wrong with one, which Send then returns
+// as an ErrInvalid. It is not asked about pings and operational events. It must be safe for concurrent
+// use, and must not keep or change the event's payload.
+type Catalog interface {
+	Check(ev Event) error
 }
 
 // Signer puts what proves a request's origin on its headers. It must be safe for concurrent use.
@@ -132,6 +144,8 @@ type Dispatcher struct {
 	probes    probes
 	failing   sync.Map // endpoint IDs that the Observer was told are failing
 
+	operational operational
+
 	starting sync.Mutex          // held by Run and RunOnce
 	current  atomic.Pointer[run] // nil while none is running
 	clock    *clock
@@ -149,6 +163,7 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{cfg: cfg, store: store, log: cfg.Logger, clock: newClock()}
 	d.owner = d.ownerName()
+	d.operational.wake = make(chan struct{}, 1)
 	d.directory = directory{d: d, generation: -1, byID: map[string]*known{}, tenants: map[string]*subscriptions{}}
 	d.sender = sender{
 		client: cfg.HTTPClient, signer: cfg.Signer, authenticators: cfg.Authenticators,

@@ -25,15 +25,22 @@ import (
 // Store is a [webhook.Store] in a SQLite database. It is safe for concurrent use.
 type Store = sqldb.Store
 
+// Option changes how a store is opened.
+type Option = sqldb.Option
+
+// IndexAttributes lets lists of deliveries find events by the values of these attributes, see
+// [sqldb.IndexAttributes].
+func IndexAttributes(keys ...string) Option { return sqldb.IndexAttributes(keys...) }
+
 // New returns a store in your own database, opened with modernc.org/sqlite. Its tables begin with
 // webhook_. See [sqldb.New].
-func New(db *sql.DB) (*Store, error) { return sqldb.New(db) }
+func New(db *sql.DB, opts ...Option) (*Store, error) { return sqldb.New(db, opts...) }
 
 // Open opens a database file for this library alone and creates it if it is missing, readable and
 // writable for its owner only. It uses WAL and synchronous=FULL: what is stored survives a power
 // failure. The directory must exist and be writable, for the -wal and -shm files beside it. Close it
 // when the dispatcher has ended.
-func Open(path string) (*Store, error) {
+func Open(path string, opts ...Option) (*Store, error) {
 	path, err := prepare(path)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
@@ -50,7 +57,7 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
 	db := sql.OpenDB(durable{users})
-	st, err := sqldb.Open(own, db)
+	st, err := sqldb.Open(own, db, opts...)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

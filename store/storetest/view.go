@@ -95,6 +95,97 @@ var viewRules = []rule{
 		q := webhook.DeliveryQuery{TenantID: acme, EndpointID: b, Attributes: map[string]string{"even": "yes"}, Limit: 3}
 		w.Equal(want, w.pages(q))
 	}},
+	{name: "lists what was replayed in its place by ID", check: func(w *world) {
+		a, b := w.endpoint(), w.endpoint()
+		first := w.event(a)
+		w.store(first)
+		w.store(w.event()) // matched nothing
+		w.pass(time.Hour)
+		second := w.event(a, b)
+		second.Event.Type = "order.paid"
+		between := w.store(second)
+		w.pass(time.Hour)
+		n := w.replay(first, b)
+		w.sendGroups(w.group(n))
+		third := w.store(w.event(a))
+		replayed, old := n.Deliveries[0].ID, first.Deliveries[0].ID
+		for _, all := range []bool{false, true} {
+			q := webhook.DeliveryQuery{TenantID: acme, AllTenants: all, Limit: 2}
+			w.Equal([]string{third[0], replayed, between[1], between[0], old}, w.pages(q))
+			q.EventType = "order.created"
+			w.Equal([]string{third[0], replayed, old}, w.pages(q))
+			q.Since = start.Add(time.Hour)
+			w.Equal([]string{third[0], replayed}, w.pages(q))
+			q.Since, q.Until = time.Time{}, start.Add(time.Hour)
+			w.Equal([]string{old}, w.pages(q))
+		}
+	}},
+	{name: "filters by a row's own time, whatever its ID says", check: func(w *world) {
+		e := w.endpoint()
+		w.pass(time.Hour)
+		var want []string
+		for _, off := range []time.Duration{-time.Hour, -3 * time.Second, 0, 3 * time.Second, time.Hour} {
+			n := w.event(e)
+			n.Event.CreatedAt = w.now.Add(off)
+			deliveryID := w.store(n)[0]
+			if off >= 0 {
+				want = slices.Insert(want, 0, deliveryID)
+			}
+		}
+		w.Equal(want, w.pages(webhook.DeliveryQuery{TenantID: acme, Since: w.now, Limit: 2}))
+		w.Equal(want[:1], w.pages(webhook.DeliveryQuery{TenantID: acme, Since: w.now.Add(time.Minute), Limit: 2}))
+		w.Equal(want[1:], w.pages(webhook.DeliveryQuery{TenantID: acme, Since: w.now, Until: w.now.Add(time.Minute), Limit: 2}))
+		w.Len(w.pages(webhook.DeliveryQuery{TenantID: acme, Until: w.now, Limit: 1}), 2)
+		events, err := w.s.ListEvents(w.ctx, webhook.EventQuery{TenantID: acme, Until: w.now})
+		w.NoError(err)
+		w.Len(events, 2)
+		events, err = w.s.ListEvents(w.ctx, webhook.EventQuery{TenantID: acme, Since: w.now.Add(time.Minute)})
+		w.NoError(err)
+		w.Len(events, 1)
+		var claims []webhook.Claim
+		for range 5 {
+			claims = append(claims, w.claim(10)...)
+		}
+		for _, c := range claims {
+			o := w.outcome(c, 200)
+			o.Attempt.StartedAt = w.now.Add(-time.Hour) // a request that took an hour
+			w.apply(o)
+		}
+		for since, n := range map[time.Duration]int{-time.Hour: 5, -time.Hour + time.Microsecond: 0} {
+			attempts, err := w.s.ListAttempts(w.ctx, webhook.AttemptQuery{TenantID: acme, Since: w.now.Add(since), Until: w.now})
+			w.NoError(err)
+			w.Len(attempts, n)
+		}
+	}},
+	{name: "finds what is pending among much that is not", check: func(w *world) {
+		e, other := w.endpoint(), w.endpoint()
+		var want []string
+		for i := range 30 {
+			to := e
+			if i%10 == 0 {
+				to = other
+			}
+			deliveryID := w.send(to)
+			if i%10 == 0 {
+				want = slices.Insert(want, 0, deliveryID)
+				w.setState(other, webhook.EndpointPaused)
+				continue
+			}
+			w.apply(w.outcome(w.claimOne(), 200))
+		}
+		q := webhook.DeliveryQuery{TenantID: acme, Status: webhook.StatusPending, Limit: 2}
+		w.Equal(want, w.pages(q))
+		q.EndpointID = other
+		w.Equal(want, w.pages(q))
+		q.EndpointID = e
+		w.Empty(w.pages(q))
+		q.EndpointID, q.AllTenants, q.EventType = "", true, "order.created"
+		w.Equal(want, w.pages(q))
+		q.States = []webhook.DeliveryState{webhook.StateHeld}
+		w.Equal(want, w.pages(q))
+		q.States = []webhook.DeliveryState{webhook.StateQueued}
+		w.Empty(w.pages(q))
+	}},
 	{name: "filters attempts by each field", check: filterAttempts},
 	{name: "lists events without payload, by each field", check: filterEvents},
 	{name: "does not keep what a caller changes afterwards", check: func(w *world) {

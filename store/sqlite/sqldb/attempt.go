@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
@@ -12,63 +13,124 @@ import (
 // ListAttempts implements [webhook.Store].
 func (s *Store) ListAttempts(ctx context.Context, lq webhook.AttemptQuery) (out []webhook.DeliveryAttempt, err error) {
 	err = s.read(ctx, func(q *session) error {
-		w := &filter{of: "a."}
-		found, err := q.attemptFilter(w, &lq)
+		before, err := after(id.Attempt, lq.After)
+		if err != nil {
+			return err
+		}
+		l := attemptList{session: q, AttemptQuery: lq}
+		found, err := l.conditions()
 		if err != nil || !found {
 			return err
 		}
-		order := ` ORDER BY a.key DESC LIMIT ?`
-		out, err = q.attempts(`SELECT `+attemptColumns+` FROM webhook_attempt a `+w.hint+`
-			CROSS JOIN webhook_delivery d ON d.key = a.delivery
-			CROSS JOIN webhook_endpoint p ON p.num = a.endpoint
-			CROSS JOIN webhook_event e ON e.key = d.event`+w.where()+order, append(w.args, pageSize(lq.Limit))...)
+		from, err := l.from()
+		if err != nil {
+			return err
+		}
+		limit := int(pageSize(lq.Limit))
+		err = walk(from, before, limit, func(keys []int64) (bool, error) {
+			page, err := l.pick(keys)
+			out = append(out, page...)
+			return len(out) >= limit, err
+		})
+		out = out[:min(limit, len(out))]
 		return err
 	})
 	return out, err
 }
 
-func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool, err error) {
-	if err := w.after(id.Attempt, lq.After); err != nil {
-		return false, err
-	}
-	if !lq.AllTenants {
-		w.hint = "INDEXED BY webhook_attempt_tenant"
-		if found, err := w.name(q, "a.tenant", lq.TenantID); err != nil || !found {
+// attemptList is a query on its way.
+type attemptList struct {
+	*session
+	webhook.AttemptQuery
+	tenant, endpoint, code int64
+	status                 int64
+	narrow                 filter
+}
+
+// conditions gathers all filters. found is false if something is asked for that never was.
+func (l *attemptList) conditions() (found bool, err error) {
+	w := &l.narrow
+	if !l.AllTenants {
+		if l.tenant, found, err = w.name(l.session, "a.tenant", l.TenantID); err != nil || !found {
 			return false, err
 		}
 	}
-	if lq.EndpointID != "" {
-		num, err := q.endpointNum(lq.EndpointID)
-		if err != nil || num == 0 {
+	if l.EndpointID != "" {
+		if l.endpoint, err = l.endpointNum(l.EndpointID); err != nil || l.endpoint == 0 {
 			return false, err
 		}
-		w.hint = "INDEXED BY webhook_attempt_endpoint"
-		w.and("a.endpoint = ?", num)
+		w.and("a.endpoint = ?", l.endpoint)
 	}
-	if lq.DeliveryID != "" || lq.EventID != "" {
-		keys, err := q.deliveriesAsked(lq)
-		if err != nil || len(keys) == 0 {
-			return false, err
-		}
-		w.hint = "INDEXED BY webhook_attempt_lease"
-		w.and("a.delivery IN (SELECT value FROM json_each(?))", jsonKeys(keys))
+	if l.Status != "" {
+		l.status = int64(slices.Index(attemptStatuses, l.Status))
+		w.and("a.status = ?", l.status)
 	}
-	if lq.Status != "" {
-		w.and("a.status = ?", int64(slices.Index(attemptStatuses, lq.Status)))
-	}
-	if lq.ErrorCode != "" {
-		if found, err := w.name(q, "a.error_code", string(lq.ErrorCode)); err != nil || !found {
+	if l.ErrorCode != "" {
+		if l.code, found, err = w.name(l.session, "a.error_code", string(l.ErrorCode)); err != nil || !found {
 			return false, err
 		}
 	}
-	if !lq.Since.IsZero() {
-		// An attempt's ID is made when it starts or later.
-		w.and("a.key >= ? AND a.started_at >= ?", id.KeyAt(lq.Since.Add(-slack)), ceilMicro(lq.Since))
-	}
-	if !lq.Until.IsZero() {
-		w.and("a.started_at < ?", ceilMicro(lq.Until))
-	}
+	w.created("a.started_at", l.Since, l.Until)
 	return true, nil
+}
+
+// from chooses where candidates come from: what is likely to leave the fewest.
+func (l *attemptList) from() (candidates, error) {
+	if l.DeliveryID != "" || l.EventID != "" {
+		return l.ofDeliveries()
+	}
+	in := attemptTimes.stretch(l.Since, l.Until)
+	from := candidates(nil)
+	switch {
+	case l.code != 0:
+		from = l.scoped("webhook_attempt_code", in, "error_code = ?", l.code)
+	case l.status > 0:
+		from = l.scoped("webhook_attempt_status", in, "status > 0 AND status = ?", l.status)
+	case l.endpoint != 0:
+		from = l.indexed("webhook_attempt", "webhook_attempt_endpoint", in, "endpoint = ?", l.endpoint)
+	case l.tenant != 0:
+		from = l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "tenant = ?", l.tenant)
+	default:
+		from = l.indexed("webhook_attempt", "", in, "")
+	}
+	return attemptTimes.with(l.session, from, l.Since, l.Until)
+}
+
+// scoped uses the form of an index that there is for endpoints, tenants and all.
+func (l *attemptList) scoped(index string, in stretch, terms string, args ...any) candidates {
+	switch {
+	case l.endpoint != 0:
+		return l.indexed("webhook_attempt", index+"_endpoint", in, "endpoint = ? AND "+terms, append([]any{l.endpoint}, args...)...)
+	case l.tenant != 0:
+		return l.indexed("webhook_attempt", index+"_tenant", in, "tenant = ? AND "+terms, append([]any{l.tenant}, args...)...)
+	}
+	return l.indexed("webhook_attempt", index, in, terms, args...)
+}
+
+// ofDeliveries are the attempts of one delivery, or of all of an event.
+func (l *attemptList) ofDeliveries() (candidates, error) {
+	deliveries, err := l.deliveriesAsked(&l.AttemptQuery)
+	if err != nil {
+		return nil, err
+	}
+	var keys []int64
+	err = l.query(func(r row) error {
+		keys = append(keys, r.int(0))
+		return nil
+	}, `SELECT key FROM webhook_attempt INDEXED BY webhook_attempt_lease WHERE `+among("delivery"), jsonKeys(deliveries))
+	return given(keys), err
+}
+
+// pick returns those of the candidates that pass all filters, newest first.
+func (l *attemptList) pick(keys []int64) ([]webhook.DeliveryAttempt, error) {
+	w := filter{terms: slices.Clip(l.narrow.terms), args: slices.Clip(l.narrow.args)}
+	w.and(among("a.key"), jsonKeys(keys))
+	page, err := l.attempts(`SELECT `+attemptColumns+` FROM webhook_attempt a NOT INDEXED
+		CROSS JOIN webhook_delivery d ON d.key = a.delivery
+		CROSS JOIN webhook_endpoint p ON p.num = a.endpoint
+		CROSS JOIN webhook_event e ON e.key = d.event`+w.where(), w.args...)
+	slices.SortFunc(page, func(a, b webhook.DeliveryAttempt) int { return strings.Compare(b.ID, a.ID) })
+	return page, err
 }
 
 // deliveriesAsked returns the keys of the deliveries whose attempts are asked for.
@@ -92,11 +154,8 @@ func (q *session) deliveriesAsked(lq *webhook.AttemptQuery) (keys []int64, err e
 	return []int64{key}, nil
 }
 
-const attemptColumns = `a.key, a.rest, d.key, d.rest, p.key, p.rest, e.key, e.rest, a.tenant, d.type,
-	a.number, a.trigger, a.status, a.bulk, a.status_code, a.error_code, a.error, a.started_at, a.delivered_at,
-	a.responded_at, a.completed_at, a.duration_ms, a.timings, a.resends, a.retry_after_ms, a.next_attempt_at,
-	a.created_at, a.updated_at, a.detail_pruned_at, a.method, a.url, a.remote_addr, a.truncated,
-	a.request_headers, a.response_headers, a.preview`
+const attemptColumns = `a.key, d.key, d.rest, p.key, p.rest, e.key, e.rest, a.tenant, d.type, a.status,
+	a.error_code, a.started_at, a.completed_at, a.updated_at, a.detail_pruned_at, a.body, a.capture`
 
 // attemptRow is an attempt as read, its names still to be looked up.
 type attemptRow struct {
@@ -105,36 +164,22 @@ type attemptRow struct {
 }
 
 func scanAttempt(r row) (a attemptRow, err error) {
-	a.ID, a.DeliveryID = id.Join(id.Attempt, r.int(0), r.int(1)), id.Join(id.Delivery, r.int(2), r.int(3))
-	a.EndpointID, a.EventID = id.Join(id.Endpoint, r.int(4), r.int(5)), id.Join(id.Event, r.int(6), r.int(7))
-	a.tenant, a.typ, a.AttemptNumber = r.int(8), r.int(9), int(r.int(10))
-	a.Trigger, a.Status = member(triggers, r.int(11)), member(attemptStatuses, r.int(12))
-	a.bulk, a.code, a.Error = r.int(13), r.int(15), r.str(16)
-	if !r.null(14) {
-		status := int(r.int(14))
-		a.StatusCode = &status
+	a.DeliveryID, a.EndpointID = id.Join(id.Delivery, r.int(1), r.int(2)), id.Join(id.Endpoint, r.int(3), r.int(4))
+	a.EventID = id.Join(id.Event, r.int(5), r.int(6))
+	a.tenant, a.typ, a.Status, a.code = r.int(7), r.int(8), member(attemptStatuses, r.int(9)), r.int(10)
+	a.StartedAt, a.CompletedAt, a.DetailPrunedAt = zeroTime(r.int(11)), zeroTime(r.int(12)), r.timePtr(14)
+	body, err := unpackBody(r.bytes(15), r.int(11), &a.DeliveryAttempt)
+	a.ID, a.bulk = id.Join(id.Attempt, r.int(0), body.rest), body.bulk
+	if err == nil {
+		err = unpackCapture(r.bytes(16), &a.DeliveryAttempt)
 	}
-	a.StartedAt, a.DeliveredAt, a.RespondedAt = zeroTime(r.int(17)), r.timePtr(18), r.timePtr(19)
-	a.CompletedAt, a.DurationMS, a.Resends = zeroTime(r.int(20)), r.int(21), int(r.int(23))
-	if !r.null(24) {
-		wait := r.int(24)
-		a.RetryAfterMS = &wait
+	if err != nil {
+		return a, fmt.Errorf("attempt %s: %w", a.ID, err)
 	}
-	a.NextAttemptAt, a.CreatedAt, a.UpdatedAt = r.timePtr(25), r.time(26), r.time(27)
-	a.DetailPrunedAt, a.Method, a.URL, a.RemoteAddr = r.timePtr(28), r.str(29), r.str(30), r.str(31)
-	a.ResponseBodyTruncated = r.int(32) != 0
-	if !r.null(35) {
-		preview := r.str(35)
-		a.ResponseBodyPreview = &preview
-	}
-	var errs [3]error
-	a.Timings, errs[0] = r.timings(22)
-	a.RequestHeaders, errs[1] = r.stringMap(33)
-	a.ResponseHeaders, errs[2] = r.stringMap(34)
-	for _, err := range errs {
-		if err != nil {
-			return a, fmt.Errorf("attempt %s is damaged: %w", a.ID, err)
-		}
+	a.CreatedAt = fromMicro(body.created)
+	a.UpdatedAt = a.CreatedAt
+	if !r.null(13) {
+		a.UpdatedAt = r.time(13)
 	}
 	return a, nil
 }

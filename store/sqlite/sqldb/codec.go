@@ -260,26 +260,3 @@ func zeroTime(us int64) time.Time {
 	}
 	return time.Time{}
 }
-
-func timings(t *webhook.Timings) any {
-	if t == nil {
-		return nil
-	}
-	b := []byte{'['}
-	for i, ms := range [...]float64{t.DNSMS, t.ConnectMS, t.TLSMS, t.TTFBMS} {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendFloat(b, ms, 'g', -1, 64)
-	}
-	return string(append(b, ']'))
-}
-
-func (r row) timings(i int) (*webhook.Timings, error) {
-	if r[i] == nil {
-		return nil, nil
-	}
-	var ms [4]float64
-	err := json.Unmarshal(r.bytes(i), &ms)
-	return &webhook.Timings{DNSMS: ms[0], ConnectMS: ms[1], TLSMS: ms[2], TTFBMS: ms[3]}, err
-}

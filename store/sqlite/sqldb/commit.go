@@ -17,6 +17,7 @@ var errAgain = errors.New("sqlite: not a plain batch")
 // writes many rows to a statement and counts them. If that fails, the batch is rolled back and every
 // group and outcome is looked at before it is written.
 func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, err error) {
+	var done *commit
 	for _, careful := range []bool{false, true} {
 		err = s.write(ctx, func(q *session) error {
 			c := newCommit(q, &b, careful)
@@ -24,6 +25,7 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 				return err
 			}
 			r = c.result
+			done = c
 			return nil
 		})
 		if !errors.Is(err, errAgain) {
@@ -32,6 +34,10 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 	}
 	if err != nil {
 		return webhook.Result{}, err
+	}
+	if !s.bound {
+		s.handed.put(done.leased)
+		s.handed.forget(done.settled)
 	}
 	return r, nil
 }
@@ -50,6 +56,8 @@ type commit struct {
 	stats              stats
 	health             map[int64]*health
 	rows               map[int64]*delivery // of outcomes, by key
+	leased             []freshDelivery     // stored with a lease
+	settled            []int64             // keys of first tries that succeeded
 }
 
 func newCommit(q *session, b *webhook.Batch, careful bool) *commit {
@@ -148,6 +156,12 @@ type group struct {
 	generation int64
 	receipts   []webhook.Receipt
 	fresh      []freshEvent
+}
+
+// freshDelivery is a delivery just stored.
+type freshDelivery struct {
+	key int64
+	first
 }
 
 type freshEvent struct {
@@ -330,6 +344,7 @@ func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, 
 			return err
 		}
 		next, owner, leasedAt, lease = n.LeaseUntil.UnixMicro(), num, c.now, 1
+		c.leased = append(c.leased, freshDelivery{d.key, first{d.rest, f.key, e.num, f.tenant, typ, created}})
 	}
 	c.deliveries.add(d.key, d.rest, f.key, e.num, f.tenant, typ, next, due, owner, leasedAt, lease,
 		created, c.now, expires)

@@ -12,7 +12,7 @@ import (
 
 // conn is what all SQL of this package runs against. scan must not use the conn.
 type conn interface {
-	exec(ctx context.Context, query string, args []any) (changed int64, err error)
+	exec(ctx context.Context, query string, args []any) (driver.Result, error)
 	query(ctx context.Context, query string, args []any, scan func(row) error) error
 }
 
@@ -99,12 +99,8 @@ type sqlConn struct {
 	}
 }
 
-func (c sqlConn) exec(ctx context.Context, query string, args []any) (int64, error) {
-	res, err := c.db.ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
+func (c sqlConn) exec(ctx context.Context, query string, args []any) (driver.Result, error) {
+	return c.db.ExecContext(ctx, query, args...)
 }
 
 func (c sqlConn) query(ctx context.Context, query string, args []any, scan func(row) error) (err error) {
@@ -210,20 +206,16 @@ func (c *pinnedConn) bind(args []any) []driver.NamedValue {
 	return named
 }
 
-func (c *pinnedConn) exec(ctx context.Context, query string, args []any) (int64, error) {
+func (c *pinnedConn) exec(ctx context.Context, query string, args []any) (driver.Result, error) {
 	s, err := c.prepare(ctx, query)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	e, ok := s.(driver.StmtExecContext)
 	if !ok {
-		return 0, fmt.Errorf("the driver's %T lacks ExecContext", s)
+		return nil, fmt.Errorf("the driver's %T lacks ExecContext", s)
 	}
-	res, err := e.ExecContext(ctx, c.bind(args))
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
+	return e.ExecContext(ctx, c.bind(args))
 }
 
 func (c *pinnedConn) query(ctx context.Context, query string, args []any, scan func(row) error) (err error) {

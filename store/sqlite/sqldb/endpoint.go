@@ -126,7 +126,7 @@ func (s *Store) ListEndpoints(ctx context.Context, lq webhook.EndpointQuery) (ou
 		w := &filter{hint: "INDEXED BY webhook_endpoint_key"}
 		if !lq.AllTenants {
 			w.hint = "INDEXED BY webhook_endpoint_tenant"
-			if found, err := w.name(q, "tenant", lq.TenantID); err != nil || !found {
+			if _, found, err := w.name(q, "tenant", lq.TenantID); err != nil || !found {
 				return err
 			}
 		}

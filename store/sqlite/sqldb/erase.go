@@ -77,9 +77,8 @@ func (q *session) eraseEvent(eventID string, now int64, sums stats) (r webhook.E
 }
 
 func (q *session) eraseDelivery(key, now int64, sums stats) (wasPending bool, err error) {
-	if err := q.exec(`UPDATE webhook_attempt SET request_headers = NULL, response_headers = NULL, preview = NULL,
-		detail_pruned_at = ?, updated_at = ? WHERE delivery = ? AND
-		(request_headers IS NOT NULL OR response_headers IS NOT NULL OR preview IS NOT NULL)`, now, now, key); err != nil {
+	if err := q.exec(`UPDATE webhook_attempt SET capture = NULL, detail_pruned_at = ?, updated_at = ?
+		WHERE delivery = ? AND capture IS NOT NULL`, now, now, key); err != nil {
 		return false, err
 	}
 	d, err := q.deliveryByKey(key)
@@ -138,6 +137,9 @@ func (q *session) eraseEndpoints(tenant int64, limit int) (left int, err error) 
 		if err := q.exec(`UPDATE webhook_endpoint SET erased = 1, created_at = updated_at WHERE num = ?`, num); err != nil {
 			return 0, err
 		}
+		if err := q.unsum(num, tenant); err != nil {
+			return 0, err
+		}
 		if err := q.exec(`DELETE FROM webhook_stat WHERE endpoint = ? AND hour > 0`, num); err != nil {
 			return 0, err
 		}
@@ -146,20 +148,47 @@ func (q *session) eraseEndpoints(tenant int64, limit int) (left int, err error) 
 }
 
 func (q *session) eraseDeliveries(tenant int64, limit int, sums stats, r *webhook.EraseResult) (left int, err error) {
-	var found []*delivery
-	err = q.query(func(rr row) error {
-		found = append(found, scanDelivery(rr))
-		return nil
-	}, `SELECT `+deliveryColumns+` FROM webhook_delivery INDEXED BY webhook_delivery_tenant WHERE tenant = ? LIMIT ?`,
-		tenant, int64(limit))
+	keys, err := q.someDeliveries(tenant, limit)
 	if err != nil {
 		return 0, err
 	}
-	for _, d := range found {
+	rows := map[int64]*delivery{}
+	if err := q.deliveriesByKey(keys, rows); err != nil {
+		return 0, err
+	}
+	found := make([]*delivery, 0, len(rows))
+	for _, key := range sortedKeys(rows) {
+		d := rows[key]
+		found = append(found, d)
 		if d.state == pending {
 			r.Canceled = append(r.Canceled, d.id())
 		}
 	}
 	_, _, err = q.drop(found, sums)
 	return limit - len(found), err
+}
+
+// someDeliveries returns the keys of up to limit deliveries of a tenant, of its oldest events. Fewer: there
+// are no more.
+func (q *session) someDeliveries(tenant int64, limit int) (keys []int64, err error) {
+	for at, more := int64(none), true; more && len(keys) < limit; {
+		var some []ident
+		more = false
+		err := q.query(func(r row) error {
+			at, more = r.int(0), true
+			if some = append(some, unpack(r.bytes(1))...); len(some) >= limit {
+				return errStop
+			}
+			return nil
+		}, `SELECT key, deliveries FROM webhook_event INDEXED BY webhook_event_tenant
+			WHERE tenant = ? AND (deliveries IS NULL) = 0 AND key > ? ORDER BY key LIMIT ?`, tenant, at, int64(limit))
+		if err != nil {
+			return nil, err
+		}
+		if some, err = q.existing(some); err != nil {
+			return nil, err
+		}
+		keys = append(keys, keysOf(some)...)
+	}
+	return keys[:min(limit, len(keys))], nil
 }

@@ -3,6 +3,8 @@ package sqldb
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
@@ -36,49 +38,75 @@ func eventNotFound(eventID string) error {
 // ListEvents implements [webhook.Store].
 func (s *Store) ListEvents(ctx context.Context, lq webhook.EventQuery) (out []webhook.Event, err error) {
 	err = s.read(ctx, func(q *session) error {
-		w, found, err := q.eventFilter(lq)
-		if err != nil || !found {
-			return err
-		}
-		var read []*event
-		err = q.query(func(r row) error {
-			e, err := scanEvent(r)
-			read = append(read, e)
-			return err
-		}, `SELECT `+eventColumns+` FROM webhook_event `+w.hint+w.where()+
-			` ORDER BY key DESC LIMIT ?`, append(w.args, pageSize(lq.Limit))...)
+		before, err := after(id.Event, lq.After)
 		if err != nil {
 			return err
 		}
-		for _, e := range read {
-			if err := q.complete(e); err != nil {
-				return err
-			}
-			out = append(out, e.Event)
+		w, from, err := q.eventFilter(lq)
+		if err != nil || from == nil {
+			return err
 		}
-		return nil
+		limit := int(pageSize(lq.Limit))
+		err = walk(from, before, limit, func(keys []int64) (bool, error) {
+			page, err := q.eventPage(w, keys)
+			out = append(out, page...)
+			return len(out) >= limit, err
+		})
+		out = out[:min(limit, len(out))]
+		return err
 	})
 	return out, err
 }
 
-func (q *session) eventFilter(lq webhook.EventQuery) (w *filter, found bool, err error) {
+// eventFilter returns all conditions of a list, and where its candidates come from; nil: there are none.
+func (q *session) eventFilter(lq webhook.EventQuery) (w *filter, from candidates, err error) {
 	w = &filter{}
-	if err := w.after(id.Event, lq.After); err != nil {
-		return nil, false, err
-	}
+	by, found := "", false
 	if !lq.AllTenants {
-		if found, err := w.name(q, "tenant", lq.TenantID); err != nil || !found {
-			return nil, false, err
+		if _, found, err = w.name(q, "tenant", lq.TenantID); err != nil || !found {
+			return nil, nil, err
 		}
-		w.hint = "INDEXED BY webhook_event_tenant"
+		by += "_tenant"
 	}
 	if lq.Type != "" {
-		if found, err := w.name(q, "type", lq.Type); err != nil || !found {
-			return nil, false, err
+		if _, found, err = w.name(q, "type", lq.Type); err != nil || !found {
+			return nil, nil, err
 		}
+		by += "_type"
 	}
-	w.created(lq.Since, lq.Until)
-	return w, true, nil
+	in := eventTimes.stretch(lq.Since, lq.Until)
+	if by == "" {
+		from = q.indexed("webhook_event", "", in, "")
+	} else {
+		terms := strings.Join(w.terms, " AND ") + " AND (deliveries IS NULL) = "
+		from = union(q.indexed("webhook_event", "webhook_event"+by, in, terms+"0", w.args...),
+			q.indexed("webhook_event", "webhook_event"+by, in, terms+"1", w.args...))
+	}
+	w.created("created_at", lq.Since, lq.Until)
+	from, err = eventTimes.with(q, from, lq.Since, lq.Until)
+	return w, from, err
+}
+
+// eventPage reads those of the candidates that pass, newest first.
+func (q *session) eventPage(narrow *filter, keys []int64) (page []webhook.Event, err error) {
+	w := filter{terms: slices.Clip(narrow.terms), args: slices.Clip(narrow.args)}
+	w.and(among("key"), jsonKeys(keys))
+	var read []*event
+	if err = q.query(func(r row) error {
+		e, err := scanEvent(r)
+		read = append(read, e)
+		return err
+	}, `SELECT `+eventColumns+` FROM webhook_event NOT INDEXED`+w.where(), w.args...); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(read, func(a, b *event) int { return descending(a.key, b.key) })
+	for _, e := range read {
+		if err := q.complete(e); err != nil {
+			return nil, err
+		}
+		page = append(page, e.Event)
+	}
+	return page, nil
 }
 
 // event is an event as read, its names still to be looked up.

@@ -21,13 +21,8 @@ func pageSize(limit int) int64 {
 	return int64(min(limit, maxLimit))
 }
 
-// slack is how far an ID's time may be from the time that its row shows. Filters are exact; only what
-// they look at is bounded by it.
-const slack = 24 * time.Hour
-
 // filter is a WHERE clause in the making.
 type filter struct {
-	of    string // the table's alias and a dot, where several are joined
 	hint  string // INDEXED BY …
 	terms []string
 	args  []any
@@ -46,36 +41,35 @@ func (w *filter) where() string {
 }
 
 // name filters a column by a name. found is false if that name was never written.
-func (w *filter) name(q *session, column, text string) (found bool, err error) {
-	num, err := q.find(text)
+func (w *filter) name(q *session, column, text string) (num int64, found bool, err error) {
+	num, err = q.find(text)
 	if err != nil || num == 0 {
-		return false, err
+		return 0, false, err
 	}
 	w.and(column+" = ?", num)
-	return true, nil
+	return num, true, nil
 }
 
-// after continues a list below the last ID seen.
-func (w *filter) after(prefix, last string) error {
+// created filters by a row's own time. Which keys that may be is for [stretch] to say.
+func (w *filter) created(column string, since, until time.Time) {
+	if !since.IsZero() {
+		w.and(column+" >= ?", ceilMicro(since))
+	}
+	if !until.IsZero() {
+		w.and(column+" < ?", ceilMicro(until))
+	}
+}
+
+// after returns the key below which a list goes on.
+func after(prefix, last string) (before int64, err error) {
 	if last == "" {
-		return nil
+		return newest, nil
 	}
 	key, _, ok := id.Split(prefix, last)
 	if !ok {
-		return &webhook.FieldError{Field: "After", Message: "must be the last ID of the page before, " + prefix + "…"}
+		return 0, &webhook.FieldError{Field: "After", Message: "must be the last ID of the page before, " + prefix + "…"}
 	}
-	w.and(w.of+"key < ?", key)
-	return nil
-}
-
-// created filters by created_at and bounds the keys.
-func (w *filter) created(since, until time.Time) {
-	if !since.IsZero() {
-		w.and(w.of+"key >= ? AND "+w.of+"created_at >= ?", id.KeyAt(since.Add(-slack)), ceilMicro(since))
-	}
-	if !until.IsZero() {
-		w.and(w.of+"key < ? AND "+w.of+"created_at < ?", id.KeyAt(until.Add(slack)), ceilMicro(until))
-	}
+	return key, nil
 }
 
 // ceilMicro rounds up, as comparing whole microseconds with a finer time needs.

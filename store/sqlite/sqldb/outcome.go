@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -31,13 +32,13 @@ func (c *commit) outcomes() error {
 }
 
 func (c *commit) readRows() error {
-	keys := make([]int64, 0, len(c.batch.Outcomes))
-	for i := range c.batch.Outcomes {
-		if key, _, ok := id.Split(id.Delivery, c.batch.Outcomes[i].DeliveryID); ok {
-			keys = append(keys, key)
-		}
+	c.rows = make(map[int64]*delivery, len(c.batch.Outcomes))
+	var keys []int64
+	if c.careful {
+		keys = (&handed{}).find(c.batch.Outcomes, c.rows)
+	} else {
+		keys = c.s.handed.find(c.batch.Outcomes, c.rows)
 	}
-	c.rows = make(map[int64]*delivery, len(keys))
 	if err := c.firstTries(keys, c.rows); err != nil {
 		return err
 	}
@@ -95,11 +96,14 @@ func (c *commit) examine(o *webhook.Outcome, rec *record) (r webhook.OutcomeResu
 	if err := c.flushOutcomes(); err != nil {
 		return r, false, err
 	}
+	var damaged error
 	found, err := c.one(func(row row) {
-		rec.replaces, rec.number = row.int(0), row.int(1)
-		r.Applied, done = row.int(2) == 1, row.int(2) != attemptLost
-	}, `SELECT key, number, applied FROM webhook_attempt WHERE delivery = ? AND lease = ?`, d.key, o.Lease)
-	if err != nil || found && done {
+		var b attemptBody
+		b, damaged = unpackBody(row.bytes(1), 0, &webhook.DeliveryAttempt{})
+		rec.replaces, rec.number = row.int(0), b.number
+		r.Applied, done = b.applied, !b.lost
+	}, `SELECT key, body FROM webhook_attempt WHERE delivery = ? AND lease = ?`, d.key, o.Lease)
+	if err = errors.Join(err, damaged); err != nil || found && done {
 		return r, done, err
 	}
 	if key, _, ok := id.Split(id.Attempt, o.Attempt.ID); ok && (!found || key != rec.replaces) {
@@ -182,15 +186,26 @@ func (c *commit) flushOutcomes() error {
 		if !d.dirty {
 			continue
 		}
-		d.dirty = false
-		if d.plainSuccess(c.now) {
+		switch {
+		case !c.careful && d.plainSuccess(c.now):
 			successes.add(d.key, d.lastAt, opt(d.lastStatus), c.now)
-		} else if err := c.save(d); err != nil {
-			return err
+			c.settled = append(c.settled, key)
+		case d.remembered && d.firstTry:
+			return errAgain
+		default:
+			if err := c.save(d); err != nil {
+				return err
+			}
 		}
+		d.dirty, d.firstTry = false, false
 	}
-	_, err = successes.flush(c.session)
-	return err
+	if all, err = successes.flush(c.session); err != nil {
+		return err
+	}
+	if _, missing := c.rows[successes.last]; missing || !all {
+		return errAgain // some are not as they went in
+	}
+	return nil
 }
 
 func (c *commit) giveBack(r webhook.Return) error {
@@ -228,8 +243,6 @@ type record struct {
 	lost          bool // Claim writes it
 	erased        bool // its event's payload is gone, and so must be what was captured
 }
-
-const attemptLost = 2
 
 // record stores an attempt under its lease, in the place of an interrupted one or with the next number.
 func (c *commit) record(rec *record) error {
@@ -365,10 +378,8 @@ func whole(t time.Time) time.Time {
 }
 
 var insertAttempts = newTableInserts("webhook_attempt",
-	`key, rest, delivery, lease, endpoint, tenant, number, trigger, status, applied, status_code, started_at,
-	delivered_at, responded_at, completed_at, duration_ms, timings, resends, created_at, updated_at, method, url,
-	remote_addr, truncated, request_headers, response_headers, preview`,
-	`bulk, error_code, error, retry_after_ms, next_attempt_at, detail_pruned_at`)
+	`key, delivery, lease, endpoint, tenant, status, started_at, completed_at, body, capture`,
+	`error_code, updated_at, detail_pruned_at`)
 
 // addAttempt gathers an attempt's row and returns the number of its error code.
 func (q *session) addAttempt(in *inserter, rec *record, now int64) (code int64, err error) {
@@ -380,56 +391,36 @@ func (q *session) addAttempt(in *inserter, rec *record, now int64) (code int64, 
 	if code, err = q.internOpt(string(a.ErrorCode)); err != nil {
 		return 0, err
 	}
-	bulk, err := q.internOpt(a.BulkRetryID)
-	if err != nil {
+	body := attemptBody{rest: rest, number: rec.number, created: now, applied: rec.applied, lost: rec.lost}
+	if body.bulk, err = q.internOpt(a.BulkRetryID); err != nil {
 		return 0, err
 	}
-	applied := int64(0)
-	if rec.lost {
-		applied = attemptLost
-	} else if rec.applied {
-		applied = 1
-	}
-	created, updated := any(now), any(now)
 	if !a.CreatedAt.IsZero() {
-		created = a.CreatedAt.UnixMicro()
+		body.created = a.CreatedAt.UnixMicro()
 	}
+	updated := now
 	if !a.UpdatedAt.IsZero() {
 		updated = a.UpdatedAt.UnixMicro()
 	}
-	request, response, preview, prunedAt := jsonMap(a.RequestHeaders), jsonMap(a.ResponseHeaders),
-		textPtr(a.ResponseBodyPreview), microPtr(a.DetailPrunedAt)
-	if rec.erased && (request != nil || response != nil || preview != nil) {
-		request, response, preview, prunedAt, updated = nil, nil, nil, now, now
+	capture, prunedAt := packCapture(a), microPtr(a.DetailPrunedAt)
+	if rec.erased && capture != nil {
+		capture, prunedAt, updated = nil, now, now
 	}
-	in.add(key, rest, d.key, rec.lease, d.endpoint, d.tenant, rec.number, number(triggers, a.Trigger),
-		number(attemptStatuses, a.Status), applied, intPtr(a.StatusCode), a.StartedAt.UnixMicro(),
-		microPtr(a.DeliveredAt), microPtr(a.RespondedAt), a.CompletedAt.UnixMicro(), a.DurationMS,
-		timings(a.Timings), int64(a.Resends), created, updated, a.Method, a.URL, text(a.RemoteAddr),
-		flag(a.ResponseBodyTruncated), request, response, preview,
-		ref(bulk), ref(code), text(a.Error), int64Ptr(a.RetryAfterMS), microPtr(a.NextAttemptAt), prunedAt)
+	if updated == body.created {
+		updated = none
+	}
+	in.add(key, d.key, rec.lease, d.endpoint, d.tenant, number(attemptStatuses, a.Status),
+		a.StartedAt.UnixMicro(), a.CompletedAt.UnixMicro(), packBody(a, body), orNull(capture),
+		ref(code), opt(updated), prunedAt)
 	return code, nil
 }
 
-func textPtr(s *string) any {
-	if s == nil {
+// orNull is the column of a blob that may be nil.
+func orNull(b []byte) any {
+	if b == nil {
 		return nil
 	}
-	return *s
-}
-
-func intPtr(n *int) any {
-	if n == nil {
-		return nil
-	}
-	return int64(*n)
-}
-
-func int64Ptr(n *int64) any {
-	if n == nil {
-		return nil
-	}
-	return *n
+	return b
 }
 
 // sortedKeys gives writes an order, so that equal batches do equal work.

@@ -169,8 +169,7 @@ func (p *pruning) details(after int64) (next int64, done bool, err error) {
 		}
 		next = r.int(0)
 		return nil
-	}, `SELECT key, completed_at, request_headers IS NOT NULL OR response_headers IS NOT NULL OR preview IS NOT NULL
-		FROM webhook_attempt WHERE key > ? ORDER BY key LIMIT ?`, after, int64(p.left))
+	}, `SELECT key, completed_at, capture IS NOT NULL FROM webhook_attempt WHERE key > ? ORDER BY key LIMIT ?`, after, int64(p.left))
 	if err != nil {
 		return 0, false, err
 	}
@@ -195,8 +194,8 @@ func (p *pruning) prunedTo(from, to int64) error {
 // strip removes what was captured by attempts.
 func (q *session) strip(keys []int64, now int64) error {
 	return inKeys(keys, func(marks string, args []any) error {
-		return q.exec(`UPDATE webhook_attempt SET request_headers = NULL, response_headers = NULL, preview = NULL,
-			detail_pruned_at = ?, updated_at = ? WHERE key IN (`+marks+`)`, append([]any{now, now}, args...)...)
+		return q.exec(`UPDATE webhook_attempt SET capture = NULL, detail_pruned_at = ?, updated_at = ?
+			WHERE key IN (`+marks+`)`, append([]any{now, now}, args...)...)
 	})
 }
 
@@ -299,13 +298,13 @@ func (p *pruning) events(int64) (next int64, done bool, err error) {
 	return none, done, err
 }
 
-// hours removes counters of hours before what is kept, endpoint by endpoint.
+// hours removes counters of hours before what is kept, endpoint by endpoint, sums included.
 func (p *pruning) hours(after int64) (next int64, done bool, err error) {
 	if p.request.FinishedBefore.IsZero() {
 		return 0, true, nil
 	}
 	found, err := p.one(func(r row) { next = r.int(0) },
-		`SELECT num FROM webhook_endpoint WHERE num > ? ORDER BY num LIMIT 1`, after)
+		`SELECT endpoint FROM webhook_stat WHERE endpoint > ? ORDER BY endpoint LIMIT 1`, after)
 	if err != nil || !found {
 		return 0, true, err
 	}

@@ -3,11 +3,12 @@ package sqldb
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/outhook/webhook"
-	"github.com/outhook/webhook/internal/id"
 )
 
 // Kinds of hour 0 are the states of deliveries. Of other hours: the latency bucket, or noResponse;
@@ -50,10 +51,86 @@ func (s stats) attempt(endpoint int64, a *webhook.DeliveryAttempt) {
 	s.add(endpoint, at-at%hour, kind, 1)
 }
 
+// all and ofTenant stand in place of an endpoint for sums, so that Stats need not add up those of many
+// endpoints.
+const all = 0
+
+func ofTenant(num int64) int64 { return -num }
+
+// sumUp adds the changes to the sums of their tenants and of all.
+func (s stats) sumUp(q *session) error {
+	endpoints := map[int64]bool{}
+	for k := range s {
+		endpoints[k.endpoint] = true
+	}
+	tenants, err := q.tenantsOf(sortedKeys(endpoints))
+	if err != nil {
+		return err
+	}
+	sums := stats{}
+	for k, n := range s {
+		sums.add(all, k.hour, k.kind, n)
+		sums.add(ofTenant(tenants[k.endpoint]), k.hour, k.kind, n)
+	}
+	maps.Copy(s, sums)
+	return nil
+}
+
+// tenantsOf returns the tenants of endpoints, which never change.
+func (q *session) tenantsOf(endpoints []int64) (map[int64]int64, error) {
+	tenants, unknown := q.s.tenants.of(endpoints)
+	fresh := map[int64]int64{}
+	err := inKeys(unknown, func(marks string, args []any) error {
+		return q.query(func(r row) error {
+			fresh[r.int(0)] = r.int(1)
+			return nil
+		}, `SELECT num, tenant FROM webhook_endpoint WHERE num IN (`+marks+`)`, args...)
+	})
+	maps.Copy(tenants, fresh)
+	if err == nil && !q.s.bound { // an endpoint made in the user's transaction may yet vanish
+		q.s.tenants.add(fresh)
+	}
+	return tenants, err
+}
+
+// tenants remembers the tenants of endpoints.
+type tenants struct {
+	mu sync.RWMutex
+	by map[int64]int64
+}
+
+func newTenants() *tenants { return &tenants{by: map[int64]int64{}} }
+
+func (t *tenants) of(endpoints []int64) (known map[int64]int64, unknown []int64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	known = make(map[int64]int64, len(endpoints))
+	for _, endpoint := range endpoints {
+		if tenant, ok := t.by[endpoint]; ok {
+			known[endpoint] = tenant
+		} else {
+			unknown = append(unknown, endpoint)
+		}
+	}
+	return known, unknown
+}
+
+func (t *tenants) add(fresh map[int64]int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.by) > maxEndpoints {
+		clear(t.by)
+	}
+	maps.Copy(t.by, fresh)
+}
+
 var upsertStats = newInserts(`INSERT INTO webhook_stat (endpoint, hour, kind, n) VALUES`, `(?, ?, ?, ?)`,
 	`ON CONFLICT (endpoint, hour, kind) DO UPDATE SET n = n + excluded.n`)
 
 func (s stats) flush(q *session) error {
+	if err := s.sumUp(q); err != nil {
+		return err
+	}
 	keys := make([]statKey, 0, len(s))
 	for k, n := range s {
 		if n != 0 {
@@ -71,127 +148,171 @@ func (s stats) flush(q *session) error {
 	return err
 }
 
-// Stats implements [webhook.Store].
-func (s *Store) Stats(ctx context.Context, now time.Time, sq webhook.StatsQuery) (out webhook.Stats, err error) {
-	err = s.read(ctx, func(q *session) error {
-		t := total{session: q, now: now}
-		found, err := t.scope(sq)
-		if err != nil || !found {
+// unsum takes an endpoint's hours out of the sums before they are deleted.
+func (q *session) unsum(endpoint, tenant int64) error {
+	for _, sum := range []int64{all, ofTenant(tenant)} {
+		if err := q.exec(`INSERT INTO webhook_stat (endpoint, hour, kind, n)
+			SELECT ?, hour, kind, -n FROM webhook_stat WHERE endpoint = ? AND hour > 0
+			ON CONFLICT (endpoint, hour, kind) DO UPDATE SET n = n + excluded.n`, sum, endpoint); err != nil {
 			return err
-		}
-		if err := t.totals(); err != nil {
-			return err
-		}
-		if err := t.oldest(); err != nil {
-			return err
-		}
-		err = t.hours(sq)
-		out = t.sum
-		return err
-	})
-	return out, err
-}
-
-// total sums up the counters of the endpoints in its scope.
-type total struct {
-	*session
-	now time.Time
-	// The endpoints e that are asked for.
-	from, where string
-	args        []any
-	sum         webhook.Stats
-}
-
-func (t *total) scope(sq webhook.StatsQuery) (found bool, err error) {
-	w := filter{}
-	from := "webhook_endpoint e NOT INDEXED"
-	if !sq.AllTenants {
-		from = "webhook_endpoint e INDEXED BY webhook_endpoint_tenant"
-		if found, err := w.name(t.session, "e.tenant", sq.TenantID); err != nil || !found {
-			return false, err
-		}
-	}
-	if sq.EndpointID != "" {
-		from = "webhook_endpoint e INDEXED BY webhook_endpoint_key"
-		key, rest, ok := id.Split(id.Endpoint, sq.EndpointID)
-		if !ok {
-			return false, nil
-		}
-		w.and("e.key = ? AND e.rest = ?", key, rest)
-	}
-	w.and("e.erased = 0")
-	t.from, t.where, t.args = from, w.where(), w.args
-	return true, nil
-}
-
-func (t *total) over(join string) string { return t.from + " CROSS JOIN " + join + t.where }
-
-func (t *total) totals() error {
-	return t.query(func(r row) error {
-		n := r.int(2)
-		switch r.int(0) {
-		case pending:
-			t.sum.Pending += n
-			if r.int(1) != 0 {
-				t.sum.Held += n
-			}
-		case succeeded:
-			t.sum.Succeeded += n
-		case exhausted:
-			t.sum.Exhausted += n
-		case 3:
-			t.sum.Gone += n
-		case canceled:
-			t.sum.Canceled += n
-		case expired:
-			t.sum.Expired += n
-		}
-		return nil
-	}, `SELECT s.kind, e.state IN (1, 2), sum(s.n) FROM `+
-		t.over(`webhook_stat s ON s.endpoint = e.num AND s.hour = 0`)+` GROUP BY 1, 2`, t.args...)
-}
-
-// oldest asks the due heads for the delivery that waits longest. Heads come in order and are never too
-// late, so it stops at the first that cannot be better.
-func (t *total) oldest() error {
-	now := t.now.UnixMicro()
-	var heads []taking
-	err := t.query(func(r row) error {
-		heads = append(heads, taking{position: position{r.int(0), r.int(1)}, firstKey: r.int(2), ordered: r.int(3) != 0})
-		return nil
-	}, `SELECT h.next_at, h.endpoint, h.first_key, e.ordered
-		FROM webhook_head h INDEXED BY webhook_head_next CROSS JOIN webhook_endpoint e ON e.num = h.endpoint`+
-		t.where+` AND h.held = 0 AND h.next_at <= ? ORDER BY h.next_at`, append(slices.Clone(t.args), now)...)
-	if err != nil {
-		return err
-	}
-	best := now
-	for _, h := range heads {
-		if t.sum.OldestDueAt != nil && h.nextAt > best {
-			break
-		}
-		nextAt, dueAt, found, err := t.next(&h, now)
-		if err != nil {
-			return err
-		}
-		if at := fromMicro(dueAt); found && nextAt <= now && (t.sum.OldestDueAt == nil || at.Before(*t.sum.OldestDueAt)) {
-			t.sum.OldestDueAt, best = &at, nextAt
 		}
 	}
 	return nil
 }
 
+// Stats implements [webhook.Store].
+func (s *Store) Stats(ctx context.Context, now time.Time, sq webhook.StatsQuery) (out webhook.Stats, err error) {
+	err = s.read(ctx, func(q *session) error {
+		t := total{session: q, now: now.UnixMicro()}
+		found, err := t.scope(sq)
+		if err != nil || !found {
+			return err
+		}
+		for _, part := range []func() error{t.states, t.held, t.oldest, func() error { return t.hours(sq) }} {
+			if err := part(); err != nil {
+				return err
+			}
+		}
+		out = t.sum
+		return nil
+	})
+	return out, err
+}
+
+// total reads the counters of one endpoint, a tenant or all.
+type total struct {
+	*session
+	now      int64
+	counter  int64 // whose counters: an endpoint, or a sum
+	tenant   int64 // 0: any
+	endpoint int64 // 0: any
+	sum      webhook.Stats
+}
+
+func (t *total) scope(sq webhook.StatsQuery) (found bool, err error) {
+	t.counter = all
+	if !sq.AllTenants {
+		if t.tenant, err = t.find(sq.TenantID); err != nil || t.tenant == 0 {
+			return false, err
+		}
+		t.counter = ofTenant(t.tenant)
+	}
+	if sq.EndpointID != "" {
+		if t.endpoint, err = t.endpointNum(sq.EndpointID); err != nil || t.endpoint == 0 {
+			return false, err
+		}
+		tenants, err := t.tenantsOf([]int64{t.endpoint})
+		if err != nil || t.tenant != 0 && tenants[t.endpoint] != t.tenant {
+			return false, err
+		}
+		t.counter = t.endpoint
+	}
+	return true, nil
+}
+
+func (t *total) states() error {
+	return t.query(func(r row) error {
+		n := r.int(1)
+		switch r.int(0) {
+		case pending:
+			t.sum.Pending = n
+		case succeeded:
+			t.sum.Succeeded = n
+		case exhausted:
+			t.sum.Exhausted = n
+		case 3:
+			t.sum.Gone = n
+		case canceled:
+			t.sum.Canceled = n
+		case expired:
+			t.sum.Expired = n
+		}
+		return nil
+	}, `SELECT kind, n FROM webhook_stat WHERE endpoint = ? AND hour = 0`, t.counter)
+}
+
+// held adds up what is pending at endpoints that are paused or disabled.
+func (t *total) held() (err error) {
+	w := filter{}
+	w.and("e.state IN (1, 2)")
+	if t.tenant != 0 {
+		w.and("e.tenant = ?", t.tenant)
+	}
+	index := "INDEXED BY webhook_endpoint_held"
+	if t.endpoint != 0 {
+		index = "NOT INDEXED"
+		w.and("e.num = ?", t.endpoint)
+	}
+	t.sum.Held, err = t.int(`SELECT coalesce(sum(s.n), 0) FROM webhook_endpoint e `+index+`
+		CROSS JOIN webhook_stat s ON s.endpoint = e.num AND s.hour = 0 AND s.kind = 0`+w.where(), w.args...)
+	return err
+}
+
+// headsAtOnce is how many due endpoints are read at a time: as a rule the first page has the answer.
+const headsAtOnce = 256
+
+// oldest asks the due heads for the delivery that waits longest. Heads come in order and are never too
+// late, so it stops at the first that cannot be better.
+func (t *total) oldest() error {
+	best, after := t.now, position{none, none}
+	for {
+		heads, err := t.dueHeads(after)
+		if err != nil {
+			return err
+		}
+		for i := range heads {
+			h := &heads[i]
+			if t.sum.OldestDueAt != nil && h.nextAt > best {
+				return nil
+			}
+			nextAt, dueAt, found, err := t.next(h, t.now)
+			if err != nil {
+				return err
+			}
+			at := fromMicro(dueAt)
+			if found && nextAt <= t.now && (t.sum.OldestDueAt == nil || at.Before(*t.sum.OldestDueAt)) {
+				t.sum.OldestDueAt, best = &at, nextAt
+			}
+		}
+		if len(heads) < headsAtOnce {
+			return nil
+		}
+		after = heads[len(heads)-1].position
+	}
+}
+
+func (t *total) dueHeads(after position) (heads []taking, err error) {
+	w := filter{}
+	w.and("h.held = 0 AND h.next_at <= ?", t.now)
+	w.and("h.next_at >= ? AND (h.next_at, h.endpoint) > (?, ?)", after.nextAt, after.nextAt, after.endpoint)
+	index := "INDEXED BY webhook_head_next"
+	switch {
+	case t.endpoint != 0:
+		index = "NOT INDEXED"
+		w.and("h.endpoint = ?", t.endpoint)
+	case t.tenant != 0:
+		w.and("e.tenant = ?", t.tenant)
+	}
+	err = t.query(func(r row) error {
+		heads = append(heads, taking{position: position{r.int(0), r.int(1)}, firstKey: r.int(2), ordered: r.int(3) != 0})
+		return nil
+	}, `SELECT h.next_at, h.endpoint, h.first_key, e.ordered
+		FROM webhook_head h `+index+` CROSS JOIN webhook_endpoint e ON e.num = h.endpoint`+
+		w.where()+` ORDER BY h.next_at, h.endpoint LIMIT ?`, append(w.args, int64(headsAtOnce))...)
+	return heads, err
+}
+
 func (t *total) hours(sq webhook.StatsQuery) error {
+	now := fromMicro(t.now)
 	from, until := sq.Since, sq.Until
 	if from.IsZero() {
-		from = t.now.Add(-24 * time.Hour)
+		from = now.Add(-24 * time.Hour)
 	}
 	if until.IsZero() {
-		until = t.now.Add(time.Hour)
+		until = now.Add(time.Hour)
 	}
 	// Hours that touch the span; hour 0 holds totals.
 	first := max(1, from.UnixMicro()-hour+1)
-	args := append([]any{first, ceilMicro(until)}, t.args...)
 	return t.query(func(r row) error {
 		start := fromMicro(r.int(0))
 		if n := len(t.sum.Hours); n == 0 || !t.sum.Hours[n-1].Start.Equal(start) {
@@ -209,7 +330,6 @@ func (t *total) hours(sq webhook.StatsQuery) error {
 			h.Latency[kind] += n
 		}
 		return nil
-	}, `SELECT s.hour, s.kind, sum(s.n) FROM `+
-		t.over(`webhook_stat s ON s.endpoint = e.num AND s.hour >= ? AND s.hour < ?`)+
-		` GROUP BY 1, 2 ORDER BY 1`, args...)
+	}, `SELECT hour, kind, n FROM webhook_stat WHERE endpoint = ? AND hour >= ? AND hour < ? AND n <> 0
+		ORDER BY hour, kind`, t.counter, first, ceilMicro(until))
 }

@@ -22,6 +22,8 @@ type Store struct {
 	id       identity
 	names    *names
 	eps      *endpoints
+	tenants  *tenants
+	handed   *handed
 	ring     *ring
 	busy     *atomic.Bool // the last Claim found something
 	owners   Owners
@@ -36,11 +38,11 @@ var _ webhook.Store = (*Store)(nil)
 // New returns a store in the user's own database, whose tables all begin with webhook_. It creates
 // or migrates them. The connections must have synchronous=FULL, SQLite's default; WAL is advised. A
 // pool of one connection is enough. Calls take a connection for as long as they last.
-func New(db *sql.DB) (*Store, error) {
+func New(db *sql.DB, opts ...Option) (*Store, error) {
 	s := newStore(&pool{db: db})
 	s.db = db
 	ctx := context.Background()
-	if err := s.write(ctx, func(q *session) error { return q.migrate(false) }); err != nil {
+	if err := s.write(ctx, func(q *session) error { return q.prepare(false, opts) }); err != nil {
 		return nil, err
 	}
 	if err := s.identify(ctx); err != nil {
@@ -52,7 +54,7 @@ func New(db *sql.DB) (*Store, error) {
 // Open returns a store on connections of its own, for package sqlite and others that bring a driver:
 // one for writing and up to four for reading. The database must be new or one of this library; db
 // is what [Store.DB] returns, on the same file, and is closed with the store.
-func Open(connector driver.Connector, db *sql.DB) (*Store, error) {
+func Open(connector driver.Connector, db *sql.DB, opts ...Option) (*Store, error) {
 	ctx := context.Background()
 	src, err := openPinned(ctx, connector)
 	if err != nil {
@@ -60,9 +62,12 @@ func Open(connector driver.Connector, db *sql.DB) (*Store, error) {
 	}
 	s := newStore(src)
 	s.db = db
-	err = s.write(ctx, func(q *session) error { return q.migrate(true) })
+	err = s.write(ctx, func(q *session) error { return q.prepare(true, opts) })
 	if err == nil {
 		err = s.identify(ctx)
+	}
+	if err == nil {
+		err = src.growWAL(ctx, s.id.file+"-wal")
 	}
 	if err != nil {
 		return nil, errors.Join(err, src.close())
@@ -71,7 +76,8 @@ func Open(connector driver.Connector, db *sql.DB) (*Store, error) {
 }
 
 func newStore(src source) *Store {
-	return &Store{src: src, names: newNames(), eps: newEndpoints(), ring: &ring{}, busy: &atomic.Bool{}, owners: newNobodyElse()}
+	return &Store{src: src, names: newNames(), eps: newEndpoints(), tenants: newTenants(), handed: &handed{},
+		ring: &ring{}, busy: &atomic.Bool{}, owners: newNobodyElse()}
 }
 
 // DB returns the database, for transactions of your own beside the store's. A write transaction
@@ -164,8 +170,16 @@ func (q *session) exec(query string, args ...any) error {
 }
 
 func (q *session) changed(query string, args ...any) (int64, error) {
-	if err := q.ctx.Err(); err != nil {
+	done, err := q.do(query, args)
+	if err != nil {
 		return 0, err
+	}
+	return done.RowsAffected()
+}
+
+func (q *session) do(query string, args []any) (driver.Result, error) {
+	if err := q.ctx.Err(); err != nil {
+		return nil, err
 	}
 	return q.c.exec(q.run, query, args)
 }

@@ -30,8 +30,8 @@ var _ webhook.Tx = (*Tx)(nil)
 // every call on the result is refused.
 func (s *Store) WithTx(tx *sql.Tx) webhook.Tx {
 	b := &Store{
-		src: &userTx{tx: tx, of: s}, db: s.db, id: s.id, bound: true,
-		names: s.names, eps: newEndpoints(), ring: &ring{}, busy: &atomic.Bool{}, owners: s.owners, checkTx: s.id.check,
+		src: &userTx{tx: tx, of: s}, db: s.db, id: s.id, bound: true, names: s.names, eps: newEndpoints(),
+		tenants: s.tenants, handed: &handed{}, ring: &ring{}, busy: &atomic.Bool{}, owners: s.owners, checkTx: s.id.check,
 	}
 	return &Tx{Store: b, of: s}
 }

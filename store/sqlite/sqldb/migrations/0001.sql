@@ -1,5 +1,8 @@
 -- Times are microseconds since 1970. Keys are the upper 63 bits of an ID and sort as it does; rest holds
 -- its other 59 bits. NULL is what is usually absent.
+--
+-- An index ends in the row's key by itself where the key is the primary key: (tenant) is the list of a
+-- tenant in the order of IDs. docs/queries.md says what each index is for and what it costs.
 
 CREATE TABLE webhook_meta (
 	name  TEXT PRIMARY KEY,
@@ -49,8 +52,8 @@ CREATE INDEX webhook_endpoint_tenant ON webhook_endpoint (tenant, key, rest);
 CREATE INDEX webhook_endpoint_generation ON webhook_endpoint (generation);
 -- What Prune has to cancel.
 CREATE INDEX webhook_endpoint_cancel ON webhook_endpoint (num) WHERE cancel_pending IS NOT NULL;
--- What Stats counts as held.
-CREATE INDEX webhook_endpoint_held ON webhook_endpoint (num) WHERE state > 0;
+-- What Stats counts as held: few, as a rule.
+CREATE INDEX webhook_endpoint_held ON webhook_endpoint (tenant) WHERE state IN (1, 2);
 
 -- One row for each endpoint with pending deliveries: what Claim looks at first.
 CREATE TABLE webhook_head (
@@ -61,7 +64,7 @@ CREATE TABLE webhook_head (
 ) STRICT;
 
 -- The due endpoints, longest overdue first.
-CREATE INDEX webhook_head_next ON webhook_head (next_at, endpoint) WHERE held = 0;
+CREATE INDEX webhook_head_next ON webhook_head (next_at) WHERE held = 0;
 
 CREATE TABLE webhook_event (
 	key             INTEGER PRIMARY KEY,
@@ -83,8 +86,15 @@ CREATE TABLE webhook_event (
 	payload         BLOB     -- last, so that lists do not read over it
 ) STRICT;
 
--- The list of a tenant's events.
-CREATE INDEX webhook_event_tenant ON webhook_event (tenant, key);
+-- Lists of events; and of deliveries, which are found through their events: one event often has many, and
+-- what matched no endpoint stands apart, so that nobody walks past it.
+CREATE INDEX webhook_event_tenant ON webhook_event (tenant, deliveries IS NULL);
+CREATE INDEX webhook_event_type ON webhook_event (type, deliveries IS NULL);
+CREATE INDEX webhook_event_tenant_type ON webhook_event (tenant, type, deliveries IS NULL);
+-- IDs that are two seconds or more off the row's time: none, unless a clock was set. Lists by time look
+-- for them here.
+CREATE INDEX webhook_event_odd ON webhook_event (created_at)
+	WHERE (key >> 21) - created_at / 1000 NOT BETWEEN -2000 AND 2000;
 -- One event for each key of a tenant.
 CREATE UNIQUE INDEX webhook_event_idempotency ON webhook_event (tenant, idempotency_key)
 	WHERE idempotency_key IS NOT NULL;
@@ -123,67 +133,73 @@ CREATE TABLE webhook_delivery (
 ) STRICT;
 
 -- The queue. A finished delivery is not in it.
-CREATE INDEX webhook_delivery_pending ON webhook_delivery (endpoint, next_at, key) WHERE state = 0;
+CREATE INDEX webhook_delivery_pending ON webhook_delivery (endpoint, next_at) WHERE state = 0;
 -- Expiry; few deliveries have one.
 CREATE INDEX webhook_delivery_expiry ON webhook_delivery (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
 -- Deliveries canceled under way, for which an ordered endpoint waits; next to none.
 CREATE INDEX webhook_delivery_late ON webhook_delivery (endpoint, next_at) WHERE state > 0 AND owner IS NOT NULL;
--- Lists. None of these columns ever changes, so only the insertion touches them. The second is also
--- the order of ordered endpoints.
-CREATE INDEX webhook_delivery_tenant ON webhook_delivery (tenant, key);
-CREATE INDEX webhook_delivery_endpoint ON webhook_delivery (endpoint, key);
-CREATE INDEX webhook_delivery_type ON webhook_delivery (type, key);
--- The list of what failed for good, rare among successes.
-CREATE INDEX webhook_delivery_failed ON webhook_delivery (tenant, key) WHERE state >= 2;
--- Lists by error code; a success leaves both columns NULL.
-CREATE INDEX webhook_delivery_last_code ON webhook_delivery (last_code, key) WHERE last_code IS NOT NULL;
-CREATE INDEX webhook_delivery_failure_code ON webhook_delivery (failure_code, key) WHERE failure_code IS NOT NULL;
+-- The list of an endpoint, and the order of ordered endpoints.
+CREATE INDEX webhook_delivery_endpoint ON webhook_delivery (endpoint);
+-- What is not found through its event, because its ID was made a tenth of a second or more later: replays.
+CREATE INDEX webhook_delivery_apart ON webhook_delivery (key)
+	WHERE key NOT BETWEEN event AND event + 209715200;
+CREATE INDEX webhook_delivery_apart_tenant ON webhook_delivery (tenant)
+	WHERE key NOT BETWEEN event AND event + 209715200;
+CREATE INDEX webhook_delivery_apart_type ON webhook_delivery (type)
+	WHERE key NOT BETWEEN event AND event + 209715200;
+-- As for events.
+CREATE INDEX webhook_delivery_odd ON webhook_delivery (created_at)
+	WHERE (key >> 21) - created_at / 1000 NOT BETWEEN -2000 AND 2000;
+-- Lists of what failed for good, rare among successes.
+CREATE INDEX webhook_delivery_failed ON webhook_delivery (key) WHERE state >= 2;
+CREATE INDEX webhook_delivery_failed_tenant ON webhook_delivery (tenant) WHERE state >= 2;
+CREATE INDEX webhook_delivery_failed_endpoint ON webhook_delivery (endpoint) WHERE state >= 2;
+-- Lists by error code: of the last attempt, and of the end where it is another. A success has neither.
+CREATE INDEX webhook_delivery_last ON webhook_delivery (last_code) WHERE last_code IS NOT NULL;
+CREATE INDEX webhook_delivery_last_tenant ON webhook_delivery (tenant, last_code) WHERE last_code IS NOT NULL;
+CREATE INDEX webhook_delivery_last_endpoint ON webhook_delivery (endpoint, last_code) WHERE last_code IS NOT NULL;
+CREATE INDEX webhook_delivery_end ON webhook_delivery (failure_code)
+	WHERE failure_code IS NOT NULL AND last_code IS NOT failure_code;
+CREATE INDEX webhook_delivery_end_tenant ON webhook_delivery (tenant, failure_code)
+	WHERE failure_code IS NOT NULL AND last_code IS NOT failure_code;
+CREATE INDEX webhook_delivery_end_endpoint ON webhook_delivery (endpoint, failure_code)
+	WHERE failure_code IS NOT NULL AND last_code IS NOT failure_code;
 
 CREATE TABLE webhook_attempt (
-	key               INTEGER PRIMARY KEY,
-	rest              INTEGER NOT NULL,
-	delivery          INTEGER NOT NULL,
-	lease             INTEGER NOT NULL,
-	endpoint          INTEGER NOT NULL,
-	tenant            INTEGER NOT NULL,
-	number            INTEGER NOT NULL,
-	trigger           INTEGER NOT NULL,
-	status            INTEGER NOT NULL, -- 0 succeeded, 1 failed, 2 interrupted, 3 canceled
-	applied           INTEGER NOT NULL, -- 1: its outcome took effect on the delivery; 2: Claim wrote it for a lost lease
-	bulk              INTEGER,
-	status_code       INTEGER,
-	error_code        INTEGER,
-	error             TEXT,
-	started_at        INTEGER NOT NULL,
-	delivered_at      INTEGER,
-	responded_at      INTEGER,
-	completed_at      INTEGER NOT NULL,
-	duration_ms       INTEGER NOT NULL,
-	timings           TEXT,             -- dns, connect, tls, ttfb in milliseconds, JSON array
-	resends           INTEGER NOT NULL,
-	retry_after_ms    INTEGER,
-	next_attempt_at   INTEGER,
-	created_at        INTEGER NOT NULL,
-	updated_at        INTEGER NOT NULL,
-	detail_pruned_at  INTEGER,
-	method            TEXT NOT NULL,
-	url               TEXT NOT NULL,
-	remote_addr       TEXT,
-	truncated         INTEGER NOT NULL,
-	request_headers   TEXT,             -- JSON object
-	response_headers  TEXT,             -- JSON object
-	preview           TEXT
+	key              INTEGER PRIMARY KEY,
+	delivery         INTEGER NOT NULL,
+	lease            INTEGER NOT NULL,
+	endpoint         INTEGER NOT NULL,
+	tenant           INTEGER NOT NULL,
+	status           INTEGER NOT NULL, -- 0 succeeded, 1 failed, 2 interrupted, 3 canceled
+	error_code       INTEGER,
+	started_at       INTEGER NOT NULL,
+	completed_at     INTEGER NOT NULL,
+	updated_at       INTEGER,          -- NULL: not since it was created
+	detail_pruned_at INTEGER,
+	body             BLOB NOT NULL,    -- what is not searched for, packed
+	capture          BLOB              -- headers and preview, packed
 ) STRICT;
 
 -- One attempt for each lease; the attempts of a delivery.
 CREATE UNIQUE INDEX webhook_attempt_lease ON webhook_attempt (delivery, lease);
 -- Lists.
-CREATE INDEX webhook_attempt_endpoint ON webhook_attempt (endpoint, key);
-CREATE INDEX webhook_attempt_tenant ON webhook_attempt (tenant, key);
+CREATE INDEX webhook_attempt_endpoint ON webhook_attempt (endpoint);
+CREATE INDEX webhook_attempt_tenant ON webhook_attempt (tenant);
+-- Lists of what did not succeed.
+CREATE INDEX webhook_attempt_status ON webhook_attempt (status) WHERE status > 0;
+CREATE INDEX webhook_attempt_status_tenant ON webhook_attempt (tenant, status) WHERE status > 0;
+CREATE INDEX webhook_attempt_status_endpoint ON webhook_attempt (endpoint, status) WHERE status > 0;
+CREATE INDEX webhook_attempt_code ON webhook_attempt (error_code) WHERE error_code IS NOT NULL;
+CREATE INDEX webhook_attempt_code_tenant ON webhook_attempt (tenant, error_code) WHERE error_code IS NOT NULL;
+CREATE INDEX webhook_attempt_code_endpoint ON webhook_attempt (endpoint, error_code) WHERE error_code IS NOT NULL;
+-- An ID is made when the attempt ends: here are those that took longer, or were found interrupted.
+CREATE INDEX webhook_attempt_odd ON webhook_attempt (started_at)
+	WHERE (key >> 21) - started_at / 1000 NOT BETWEEN -2000 AND 20000;
 
 -- Counters. Hour 0: deliveries by state. Other hours (microseconds): attempts by result and latency.
 CREATE TABLE webhook_stat (
-	endpoint INTEGER NOT NULL,
+	endpoint INTEGER NOT NULL, -- 0: the sum of all; negative: the sum of a tenant, its number negated
 	hour     INTEGER NOT NULL,
 	kind     INTEGER NOT NULL, -- hour 0: the state; else the latency bucket, 12 without a response, + 16 if not succeeded
 	n        INTEGER NOT NULL,

@@ -1,0 +1,241 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/schema"
+)
+
+func (c *console) apiRoutes() {
+	c.handle("GET /webhook-deliveries", (*call).apiDeliveries)
+	c.handle("GET /webhook-deliveries/{id}", (*call).apiDelivery)
+	c.handle("GET /webhook-deliveries/{id}/attempts", (*call).apiDeliveryAttempts)
+	c.handle("POST /webhook-deliveries/{id}/retry", (*call).apiRetry)
+	c.handle("POST /webhook-deliveries/{id}/cancel", (*call).apiCancel)
+	c.handle("GET /webhook-attempts", (*call).apiAttempts)
+	c.handle("GET /webhook-events", (*call).apiEvents)
+	c.handle("GET /webhook-events/{id}", (*call).apiEvent)
+	c.handle("GET /webhook-endpoints", (*call).apiEndpoints)
+	c.handle("GET /webhook-endpoints/{id}", (*call).apiEndpoint)
+	c.handle("POST /webhook-endpoints/{id}/{action}", (*call).apiEndpointAction)
+	c.handle("GET /webhook-stats", (*call).apiStats)
+	c.handle("GET /webhook-bulk-retries", (*call).apiBulkRetries)
+	c.handle("POST /webhook-bulk-retries", (*call).apiCreateBulkRetry)
+	c.handle("GET /webhook-bulk-retries/{id}", (*call).apiBulkRetry)
+	c.handle("POST /webhook-bulk-retries/{id}/cancel", (*call).apiCancelBulkRetry)
+	c.handle("GET /openapi.json", (*call).openAPI)
+}
+
+func (c *call) json(status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(append(body, '\n'))
+	return nil
+}
+
+// body reads a JSON object, or nothing where nothing need be said. A form cannot pass for one.
+func (c *call) body(into any) error {
+	data, err := io.ReadAll(c.r.Body)
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return errTooLarge
+		}
+		return newProblem(http.StatusBadRequest, "The request broke off.")
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	if kind, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type")); kind != "application/json" {
+		return newProblem(http.StatusUnsupportedMediaType, "The body is not application/json.")
+	}
+	d := json.NewDecoder(strings.NewReader(string(data)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return newProblem(http.StatusBadRequest, "The body cannot be read: %v.", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return newProblem(http.StatusBadRequest, "The body is more than one JSON object.")
+	}
+	return nil
+}
+
+func (c *call) apiDeliveries() error {
+	p := c.params()
+	q, limit, shape := p.deliveries(), p.limit(), choice(p, "shape", []string{"list-item", "delivery"})
+	q.After, q.Limit = p.text("cursor"), limit+1
+	if err := p.done(); err != nil {
+		return err
+	}
+	items, err := c.listDeliveries(q)
+	if err != nil {
+		return err
+	}
+	list := cut(items, limit, deliveryID)
+	if shape == "delivery" {
+		return c.json(http.StatusOK, list)
+	}
+	return c.json(http.StatusOK, mapped(list, schema.NewDeliveryListItem))
+}
+
+func deliveryID(item webhook.DeliveryListItem) string { return item.ID }
+
+func (c *call) listDeliveries(q webhook.DeliveryQuery) ([]webhook.DeliveryListItem, error) {
+	if c.foreign(q.EndpointID) {
+		return nil, nil
+	}
+	return c.d.ListDeliveries(c.r.Context(), q)
+}
+
+// fullDelivery is a DeliveryListItem with all that a list leaves out.
+type fullDelivery struct {
+	schema.DeliveryListItem
+	TenantID      string                `json:"tenantId"`
+	State         webhook.DeliveryState `json:"state"`
+	MaxAttempts   *int                  `json:"maxAttempts"`
+	DeferralCount int                   `json:"deferralCount"`
+	LastErrorCode *webhook.ErrorCode    `json:"lastErrorCode"`
+	FailureCode   *webhook.ErrorCode    `json:"failureCode"`
+	HoldReason    *string               `json:"holdReason"`
+	DueAt         any                   `json:"dueAt"`
+	ExpiresAt     any                   `json:"expiresAt"`
+	Attributes    map[string]string     `json:"attributes"`
+	Event         webhook.Event         `json:"event"`
+	Attempts      []any                 `json:"attempts"`
+}
+
+func newFullDelivery(d webhook.Delivery, shape string) fullDelivery {
+	full := fullDelivery{
+		DeliveryListItem: schema.NewDeliveryListItem(d.DeliveryListItem),
+		TenantID:         d.TenantID, State: d.State, MaxAttempts: d.MaxAttempts, DeferralCount: d.DeferralCount,
+		LastErrorCode: orNull(d.LastErrorCode), FailureCode: orNull(d.FailureCode), HoldReason: orNull(d.HoldReason),
+		DueAt: d.DueAt, ExpiresAt: d.ExpiresAt, Attributes: d.Attributes, Event: d.Event, Attempts: []any{},
+	}
+	for _, a := range d.Attempts {
+		full.Attempts = append(full.Attempts, attemptIn(shape, a))
+	}
+	return full
+}
+
+func orNull[T ~string](v T) *T {
+	if v == "" {
+		return nil
+	}
+	return &v
+}
+
+// The shapes of attempts; the first is this product's own.
+var attemptShapes = []string{"attempt", "invocation-attempt", "delivery-attempt", "event-attempt"}
+
+func attemptIn(shape string, a webhook.DeliveryAttempt) any {
+	switch shape {
+	case "invocation-attempt":
+		return schema.NewInvocationAttempt(a)
+	case "delivery-attempt":
+		return schema.NewDeliveryAttempt(a)
+	case "event-attempt":
+		return schema.NewEventAttempt(a)
+	}
+	return a
+}
+
+func (c *call) apiDelivery() error {
+	p := c.params()
+	shape := choice(p, "shape", attemptShapes)
+	if err := p.done(); err != nil {
+		return err
+	}
+	d, err := c.delivery(c.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, newFullDelivery(d, shape))
+}
+
+func (c *call) apiDeliveryAttempts() error {
+	p := c.params()
+	shape := choice(p, "shape", attemptShapes)
+	if err := p.done(); err != nil {
+		return err
+	}
+	d, err := c.delivery(c.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	list := page[any]{Data: []any{}}
+	for _, a := range slices.Backward(d.Attempts) {
+		list.Data = append(list.Data, attemptIn(shape, a))
+	}
+	return c.json(http.StatusOK, list)
+}
+
+func (c *call) apiRetry() error  { return c.apiRequeue(c.d.Retry) }
+func (c *call) apiCancel() error { return c.apiRequeue(c.d.Cancel) }
+
+func (c *call) apiAttempts() error {
+	p := c.params()
+	q, limit, shape := p.attempts(), p.limit(), choice(p, "shape", attemptShapes)
+	q.After, q.Limit = p.text("cursor"), limit+1
+	if err := p.done(); err != nil {
+		return err
+	}
+	if c.foreign(q.EndpointID) {
+		return c.json(http.StatusOK, page[any]{Data: []any{}})
+	}
+	attempts, err := c.d.ListAttempts(c.r.Context(), q)
+	if err != nil {
+		return err
+	}
+	list := cut(attempts, limit, func(a webhook.DeliveryAttempt) string { return a.ID })
+	return c.json(http.StatusOK, mapped(list, func(a webhook.DeliveryAttempt) any { return attemptIn(shape, a) }))
+}
+
+func (c *call) apiEvents() error {
+	p := c.params()
+	q, limit := p.events(), p.limit()
+	q.After, q.Limit = p.text("cursor"), limit+1
+	if err := p.done(); err != nil {
+		return err
+	}
+	events, err := c.d.ListEvents(c.r.Context(), q)
+	if err != nil {
+		return err
+	}
+	list := cut(events, limit, func(e webhook.Event) string { return e.ID })
+	return c.json(http.StatusOK, mapped(list, c.shown))
+}
+
+func (c *call) apiEvent() error {
+	if err := c.params().done(); err != nil {
+		return err
+	}
+	e, err := c.event(c.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, e)
+}
+
+func (c *call) apiStats() error {
+	p := c.params()
+	q := p.stats()
+	if err := p.done(); err != nil {
+		return err
+	}
+	stats, err := c.stats(q)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, stats)
+}

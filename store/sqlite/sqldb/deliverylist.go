@@ -1,0 +1,299 @@
+package sqldb
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
+)
+
+// ListDeliveries implements [webhook.Store]. Where nothing but filters that narrow are given and little
+// passes them, a page may look at many rows; it ends with ctx and holds up nobody.
+func (s *Store) ListDeliveries(ctx context.Context, now time.Time, lq webhook.DeliveryQuery) (out []webhook.DeliveryListItem, err error) {
+	err = s.read(ctx, func(q *session) error {
+		l := deliveryList{session: q, DeliveryQuery: lq, now: now.UnixMicro()}
+		before, err := after(id.Delivery, lq.After)
+		if err != nil {
+			return err
+		}
+		found, err := l.conditions()
+		if err != nil || !found {
+			return err
+		}
+		from, err := l.from()
+		if err != nil {
+			return err
+		}
+		limit := int(pageSize(lq.Limit))
+		var page []viewed
+		err = walk(from, before, limit, func(keys []int64) (bool, error) {
+			rows, err := l.pick(keys)
+			page = append(page, rows...)
+			return len(page) >= limit, err
+		})
+		if err != nil {
+			return err
+		}
+		for i := range page[:min(limit, len(page))] {
+			item, err := q.show(&page[i], l.now)
+			if err != nil {
+				return err
+			}
+			out = append(out, item)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// deliveryList is a query on its way.
+type deliveryList struct {
+	*session
+	webhook.DeliveryQuery
+	now                         int64
+	tenant, typ, endpoint, code int64  // numbers of what is asked for; 0: anything
+	narrow                      filter // all that is asked for, applied to candidates
+}
+
+// pick returns those of the candidates that pass all filters, newest first.
+func (l *deliveryList) pick(keys []int64) ([]viewed, error) {
+	w := filter{terms: slices.Clip(l.narrow.terms), args: slices.Clip(l.narrow.args)}
+	w.and(among("d.key"), jsonKeys(keys))
+	rows, err := l.view(&w)
+	rows = slices.DeleteFunc(rows, func(v viewed) bool { return !l.matches(v.item.Attributes) })
+	slices.SortFunc(rows, func(a, b viewed) int { return descending(a.key, b.key) })
+	return rows, err
+}
+
+func (l *deliveryList) matches(attributes map[string]string) bool {
+	for k, v := range l.Attributes {
+		if has, ok := attributes[k]; !ok || has != v {
+			return false
+		}
+	}
+	return true
+}
+
+// from chooses where candidates come from: what is likely to leave the fewest.
+func (l *deliveryList) from() (from candidates, err error) {
+	if l.EventID != "" {
+		keys, err := l.deliveriesOf(l.EventID)
+		return given(keys), err
+	}
+	if from, err = l.byAttributes(); err != nil || from != nil {
+		return from, err
+	}
+	in := deliveryTimes.stretch(l.Since, l.Until)
+	if l.only(webhook.StatusPending) {
+		if from, err = l.byQueue(in); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case from != nil:
+	case l.code != 0:
+		from = l.byCode(in)
+	case l.only(webhook.StatusFailed):
+		from = l.scoped("webhook_delivery_failed", in, "state >= 2")
+	case l.endpoint != 0:
+		from = l.indexed("webhook_delivery", "webhook_delivery_endpoint", in, "endpoint = ?", l.endpoint)
+	default:
+		from = l.byEvents(in)
+	}
+	return deliveryTimes.with(l.session, from, l.Since, l.Until)
+}
+
+// scoped uses the form of an index that there is for endpoints, tenants and all.
+func (l *deliveryList) scoped(index string, in stretch, terms string, args ...any) candidates {
+	switch {
+	case l.endpoint != 0:
+		return l.indexed("webhook_delivery", index+"_endpoint", in, "endpoint = ? AND "+terms, append([]any{l.endpoint}, args...)...)
+	case l.tenant != 0:
+		return l.indexed("webhook_delivery", index+"_tenant", in, "tenant = ? AND "+terms, append([]any{l.tenant}, args...)...)
+	}
+	return l.indexed("webhook_delivery", index, in, terms, args...)
+}
+
+// byCode finds what has an error code, as that of its last attempt or else as that of its end.
+func (l *deliveryList) byCode(in stretch) candidates {
+	return union(
+		l.scoped("webhook_delivery_last", in, "last_code = ?", l.code),
+		l.scoped("webhook_delivery_end", in, "failure_code = ? AND last_code IS NOT failure_code", l.code),
+	)
+}
+
+// byEvents finds the deliveries of a type, a tenant or both through their events.
+func (l *deliveryList) byEvents(in stretch) candidates {
+	const some = " AND (deliveries IS NULL) = 0"
+	switch {
+	case l.tenant != 0 && l.typ != 0:
+		return union(l.apart(in),
+			l.throughEvents("webhook_event_tenant_type", in, "tenant = ? AND type = ?"+some, l.tenant, l.typ))
+	case l.tenant != 0:
+		return union(l.apart(in), l.throughEvents("webhook_event_tenant", in, "tenant = ?"+some, l.tenant))
+	case l.typ != 0:
+		return union(l.apart(in), l.throughEvents("webhook_event_type", in, "type = ?"+some, l.typ))
+	}
+	return l.indexed("webhook_delivery", "", in, "")
+}
+
+// apart are the deliveries that are not near their events.
+func (l *deliveryList) apart(in stretch) candidates {
+	const terms = "key NOT BETWEEN event AND event + 209715200"
+	switch {
+	case l.tenant != 0:
+		return l.indexed("webhook_delivery", "webhook_delivery_apart_tenant", in, "tenant = ? AND "+terms, l.tenant)
+	case l.typ != 0:
+		return l.indexed("webhook_delivery", "webhook_delivery_apart_type", in, "type = ? AND "+terms, l.typ)
+	}
+	return l.indexed("webhook_delivery", "webhook_delivery_apart", in, terms)
+}
+
+// What byQueue looks at, at most.
+const (
+	queueRows      = 20_000
+	queueEndpoints = 5_000
+)
+
+// byQueue finds what is pending where that is little: an index in the order of lists would be written
+// twice for each delivery. nil: there is much, so that the newest of it are soon found elsewhere.
+func (l *deliveryList) byQueue(in stretch) (candidates, error) {
+	if l.endpoint != 0 {
+		return l.queued(in, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending
+			WHERE state = 0 AND endpoint = ? LIMIT ?`, l.endpoint)
+	}
+	if l.tenant != 0 {
+		endpoints, err := l.int(`SELECT count(*) FROM (SELECT 1 FROM webhook_endpoint INDEXED BY webhook_endpoint_tenant
+			WHERE tenant = ? LIMIT ?)`, l.tenant, int64(queueEndpoints))
+		if err != nil {
+			return nil, err
+		}
+		if endpoints < queueEndpoints {
+			return l.queued(in, `SELECT d.key FROM webhook_endpoint p INDEXED BY webhook_endpoint_tenant
+				CROSS JOIN webhook_delivery d INDEXED BY webhook_delivery_pending ON d.state = 0 AND d.endpoint = p.num
+				WHERE p.tenant = ? LIMIT ?`, l.tenant)
+		}
+	}
+	return l.queued(in, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending WHERE state = 0 LIMIT ?`)
+}
+
+// queued reads keys in the order of the queue; nil: too many.
+func (l *deliveryList) queued(in stretch, sql string, args ...any) (candidates, error) {
+	keys, seen := []int64{}, 0
+	err := l.query(func(r row) error {
+		seen++
+		if key := r.int(0); in.from <= key && key < in.before {
+			keys = append(keys, key)
+		}
+		return nil
+	}, sql, append(args, int64(queueRows))...)
+	if err != nil || seen == queueRows {
+		return nil, err
+	}
+	return given(keys), nil
+}
+
+// only reports whether nothing is asked for but deliveries of one status.
+func (l *deliveryList) only(status webhook.DeliveryStatus) bool {
+	for _, s := range l.States {
+		if s.Status() != status {
+			return l.Status == status
+		}
+	}
+	return len(l.States) > 0 || l.Status == status
+}
+
+// conditions gathers all filters. found is false if something is asked for that never was.
+func (l *deliveryList) conditions() (found bool, err error) {
+	w := &l.narrow
+	if !l.AllTenants {
+		if l.tenant, found, err = w.name(l.session, "d.tenant", l.TenantID); err != nil || !found {
+			return false, err
+		}
+	}
+	if l.EventType != "" {
+		if l.typ, found, err = w.name(l.session, "d.type", l.EventType); err != nil || !found {
+			return false, err
+		}
+	}
+	if l.EndpointID != "" {
+		if l.endpoint, err = l.endpointNum(l.EndpointID); err != nil || l.endpoint == 0 {
+			return false, err
+		}
+		w.and("d.endpoint = ?", l.endpoint)
+	}
+	if l.ErrorCode != "" {
+		if l.code, err = l.find(string(l.ErrorCode)); err != nil || l.code == 0 {
+			return false, err
+		}
+		w.and("(d.last_code = ? OR d.failure_code = ?)", l.code, l.code)
+	}
+	switch l.Status {
+	case "":
+	case webhook.StatusPending:
+		w.and("d.state = 0")
+	case webhook.StatusSuccess:
+		w.and("d.state = 1")
+	case webhook.StatusFailed:
+		w.and("d.state >= 2")
+	default:
+		return false, nil
+	}
+	if len(l.States) > 0 {
+		w.and("(" + strings.Join(l.states(), " OR ") + ")")
+	}
+	if l.ResponseClass != 0 {
+		w.and("d.last_status >= ? AND d.last_status < ?", int64(l.ResponseClass)*100, int64(l.ResponseClass+1)*100)
+	}
+	if !l.FinishedSince.IsZero() {
+		w.and("d.state > 0 AND d.finished_at >= ?", ceilMicro(l.FinishedSince))
+	}
+	w.created("d.created_at", l.Since, l.Until)
+	return true, nil
+}
+
+// states turns derived states into terms.
+func (l *deliveryList) states() []string {
+	const free = "d.state = 0 AND d.owner IS NULL"
+	var terms []string
+	for _, s := range l.States {
+		switch s {
+		case webhook.StateSending:
+			terms = append(terms, "d.state = 0 AND d.owner IS NOT NULL")
+		case webhook.StateHeld:
+			terms = append(terms, free+" AND p.state IN (1, 2)")
+		case webhook.StateScheduled:
+			terms = append(terms, fmt.Sprintf("%s AND p.state NOT IN (1, 2) AND d.due_at > %d", free, l.now))
+		case webhook.StateQueued:
+			terms = append(terms, fmt.Sprintf("%s AND p.state NOT IN (1, 2) AND d.due_at <= %d", free, l.now))
+		default:
+			terms = append(terms, fmt.Sprintf("d.state = %d", slices.Index(deliveryStates, s)))
+		}
+	}
+	return terms
+}
+
+// deliveriesOf returns the keys of an event's deliveries.
+func (q *session) deliveriesOf(eventID string) ([]int64, error) {
+	key, rest, ok := id.Split(id.Event, eventID)
+	if !ok {
+		return nil, nil
+	}
+	head, err := q.eventHead(key)
+	if err != nil || head == nil || head.rest != rest {
+		return nil, err
+	}
+	return keysOf(head.deliveries), nil
+}
+
+func (q *session) endpointNum(endpointID string) (num int64, err error) {
+	key, rest, ok := id.Split(id.Endpoint, endpointID)
+	if !ok {
+		return 0, nil
+	}
+	return q.int(`SELECT num FROM webhook_endpoint WHERE key = ? AND rest = ?`, key, rest)
+}

@@ -1,0 +1,290 @@
+package sqldb
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+// Most of an attempt is never searched for. It stands packed in two columns, since a column costs as
+// much to write as its value: body for what stays, capture for what retention and erasure take away.
+//
+// A body is the number of its flags, then what they announce, in the order of packBody. Times are
+// microseconds after started_at. Only ever add flags.
+const (
+	hasBulk = 1 << iota
+	hasStatusCode
+	hasError
+	hasDelivered
+	hasResponded
+	hasTimings
+	hasResends
+	hasRetryAfter
+	hasNextAttempt
+	hasRemoteAddr
+	isTruncated
+	isApplied // its outcome took effect on the delivery
+	isLost    // Claim wrote it for a lost lease
+)
+
+// attemptBody is what a body holds beside the fields of the attempt itself.
+type attemptBody struct {
+	rest, number, bulk int64
+	created            int64
+	applied, lost      bool
+}
+
+func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
+	flags := uint64(0)
+	set := func(flag uint64, on bool) bool {
+		if on {
+			flags |= flag
+		}
+		return on
+	}
+	set(hasBulk, b.bulk != 0)
+	set(hasStatusCode, a.StatusCode != nil)
+	set(hasError, a.Error != "")
+	set(hasDelivered, a.DeliveredAt != nil)
+	set(hasResponded, a.RespondedAt != nil)
+	set(hasTimings, a.Timings != nil)
+	set(hasResends, a.Resends != 0)
+	set(hasRetryAfter, a.RetryAfterMS != nil)
+	set(hasNextAttempt, a.NextAttemptAt != nil)
+	set(hasRemoteAddr, a.RemoteAddr != "")
+	set(isTruncated, a.ResponseBodyTruncated)
+	set(isApplied, b.applied)
+	set(isLost, b.lost)
+	started := a.StartedAt.UnixMicro()
+	p := make([]byte, 0, 64+len(a.URL)+len(a.Error))
+	p = binary.AppendUvarint(p, flags)
+	p = binary.BigEndian.AppendUint64(p, uint64(b.rest))
+	p = binary.AppendUvarint(p, uint64(b.number))
+	p = binary.AppendUvarint(p, uint64(number(triggers, a.Trigger)))
+	p = binary.AppendVarint(p, b.created-started)
+	p = binary.AppendVarint(p, a.DurationMS)
+	p = appendText(p, a.Method)
+	p = appendText(p, a.URL)
+	if b.bulk != 0 {
+		p = binary.AppendVarint(p, b.bulk)
+	}
+	if a.StatusCode != nil {
+		p = binary.AppendVarint(p, int64(*a.StatusCode))
+	}
+	if a.Error != "" {
+		p = appendText(p, a.Error)
+	}
+	for _, t := range [...]*time.Time{a.DeliveredAt, a.RespondedAt} {
+		if t != nil {
+			p = binary.AppendVarint(p, t.UnixMicro()-started)
+		}
+	}
+	if t := a.Timings; t != nil {
+		for _, ms := range [...]float64{t.DNSMS, t.ConnectMS, t.TLSMS, t.TTFBMS} {
+			p = appendFloat(p, ms)
+		}
+	}
+	if a.Resends != 0 {
+		p = binary.AppendVarint(p, int64(a.Resends))
+	}
+	if a.RetryAfterMS != nil {
+		p = binary.AppendVarint(p, *a.RetryAfterMS)
+	}
+	if a.NextAttemptAt != nil {
+		p = binary.AppendVarint(p, a.NextAttemptAt.UnixMicro()-started)
+	}
+	if a.RemoteAddr != "" {
+		p = appendText(p, a.RemoteAddr)
+	}
+	return p
+}
+
+// unpackBody fills in an attempt whose StartedAt is known.
+func unpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b attemptBody, err error) {
+	p := unpacker{left: body}
+	flags := p.uvarint()
+	has := func(flag uint64) bool { return flags&flag != 0 }
+	at := func() *time.Time { t := fromMicro(started + p.varint()); return &t }
+	b.rest, b.applied, b.lost = p.fixed(), has(isApplied), has(isLost)
+	b.number = int64(p.uvarint())
+	a.AttemptNumber = int(b.number)
+	a.Trigger = member(triggers, int64(p.uvarint()))
+	b.created = started + p.varint()
+	a.DurationMS = p.varint()
+	a.Method, a.URL = p.text(), p.text()
+	if has(hasBulk) {
+		b.bulk = p.varint()
+	}
+	if has(hasStatusCode) {
+		code := int(p.varint())
+		a.StatusCode = &code
+	}
+	if has(hasError) {
+		a.Error = p.text()
+	}
+	if has(hasDelivered) {
+		a.DeliveredAt = at()
+	}
+	if has(hasResponded) {
+		a.RespondedAt = at()
+	}
+	if has(hasTimings) {
+		a.Timings = &webhook.Timings{DNSMS: p.float(), ConnectMS: p.float(), TLSMS: p.float(), TTFBMS: p.float()}
+	}
+	if has(hasResends) {
+		a.Resends = int(p.varint())
+	}
+	if has(hasRetryAfter) {
+		wait := p.varint()
+		a.RetryAfterMS = &wait
+	}
+	if has(hasNextAttempt) {
+		a.NextAttemptAt = at()
+	}
+	if has(hasRemoteAddr) {
+		a.RemoteAddr = p.text()
+	}
+	a.ResponseBodyTruncated = has(isTruncated)
+	return b, p.end()
+}
+
+// packCapture packs headers and preview; nil if there are none.
+func packCapture(a *webhook.DeliveryAttempt) []byte {
+	if a.RequestHeaders == nil && a.ResponseHeaders == nil && a.ResponseBodyPreview == nil {
+		return nil
+	}
+	size := 8
+	for _, m := range [...]map[string]string{a.RequestHeaders, a.ResponseHeaders} {
+		for k, v := range m {
+			size += len(k) + len(v) + 4
+		}
+	}
+	if a.ResponseBodyPreview != nil {
+		size += len(*a.ResponseBodyPreview)
+	}
+	p := make([]byte, 0, size)
+	p = appendMap(p, a.RequestHeaders)
+	p = appendMap(p, a.ResponseHeaders)
+	if a.ResponseBodyPreview == nil {
+		return append(p, 0)
+	}
+	return appendText(append(p, 1), *a.ResponseBodyPreview)
+}
+
+func unpackCapture(capture []byte, a *webhook.DeliveryAttempt) error {
+	if capture == nil {
+		return nil
+	}
+	p := unpacker{left: capture}
+	a.RequestHeaders, a.ResponseHeaders = p.stringMap(), p.stringMap()
+	if p.uvarint() == 1 {
+		preview := p.text()
+		a.ResponseBodyPreview = &preview
+	}
+	return p.end()
+}
+
+func appendText(p []byte, s string) []byte {
+	p = binary.AppendUvarint(p, uint64(len(s)))
+	return append(p, s...)
+}
+
+// appendFloat takes one byte for zero, as most timings of a kept connection are.
+func appendFloat(p []byte, f float64) []byte {
+	if f == 0 {
+		return append(p, 0)
+	}
+	return binary.BigEndian.AppendUint64(append(p, 1), math.Float64bits(f))
+}
+
+// appendMap keeps nil apart from empty.
+func appendMap(p []byte, m map[string]string) []byte {
+	if m == nil {
+		return append(p, 0)
+	}
+	p = binary.AppendUvarint(p, uint64(len(m))+1)
+	for k, v := range m {
+		p = appendText(appendText(p, k), v)
+	}
+	return p
+}
+
+var errPacked = errors.New("a packed column is damaged; run PRAGMA integrity_check")
+
+// unpacker reads what was packed. After a fault it reads zeros; end reports it.
+type unpacker struct {
+	left  []byte
+	fault bool
+}
+
+func (p *unpacker) take(n uint64) []byte {
+	if n > uint64(len(p.left)) {
+		p.fault, p.left = true, nil
+		return nil
+	}
+	got := p.left[:n]
+	p.left = p.left[n:]
+	return got
+}
+
+func (p *unpacker) uvarint() uint64 {
+	v, n := binary.Uvarint(p.left)
+	if n <= 0 {
+		p.fault, p.left = true, nil
+		return 0
+	}
+	p.left = p.left[n:]
+	return v
+}
+
+func (p *unpacker) varint() int64 {
+	v, n := binary.Varint(p.left)
+	if n <= 0 {
+		p.fault, p.left = true, nil
+		return 0
+	}
+	p.left = p.left[n:]
+	return v
+}
+
+func (p *unpacker) fixed() int64 {
+	if b := p.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (p *unpacker) float() float64 {
+	if p.uvarint() == 0 {
+		return 0
+	}
+	return math.Float64frombits(uint64(p.fixed()))
+}
+
+func (p *unpacker) text() string { return string(p.take(p.uvarint())) }
+
+func (p *unpacker) stringMap() map[string]string {
+	n := p.uvarint()
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]string, min(n-1, uint64(len(p.left))))
+	for range n - 1 {
+		if p.fault {
+			return nil
+		}
+		k := p.text()
+		m[k] = p.text()
+	}
+	return m
+}
+
+func (p *unpacker) end() error {
+	if p.fault || len(p.left) > 0 {
+		return errPacked
+	}
+	return nil
+}
