@@ -46,7 +46,7 @@ type Batcher[T any] struct {
 type Limits struct {
 	Linger time.Duration // how long items that are not urgent wait for company
 	Max    int           // a batch ends with the item that makes its weight reach this
-	Enough int           // weight that does not wait any longer for company; at most Max
+	Enough int           // weight that does not wait longer than Linger; at most Max
 }
 
 const (
@@ -72,7 +72,8 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 		b.urgent = len(b.pending)
 		b.lastUrgent = time.Now()
 	}
-	hurry := u == Urgent || b.load >= b.limits.Enough
+	hurry := u == Urgent || b.load >= b.limits.Max
+	reckon := u == Soon || b.load >= b.limits.Enough
 	start := !b.running
 	b.running = true
 	b.mu.Unlock()
@@ -81,7 +82,7 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 		go b.run()
 	case hurry:
 		b.Kick()
-	case u == Soon:
+	case reckon:
 		signal(b.nudge)
 	}
 }
@@ -145,9 +146,9 @@ func (b *Batcher[T]) until(began time.Time) time.Time {
 	defer b.mu.Unlock()
 	end := began.Add(b.limits.Linger)
 	switch {
-	case b.urgent > 0 || b.load >= b.limits.Enough || len(b.pending) == 0:
+	case b.urgent > 0 || b.load >= b.limits.Max || len(b.pending) == 0:
 		return time.Time{}
-	case b.soon == 0 && b.rest.After(end):
+	case b.soon == 0 && b.load < b.limits.Enough && b.rest.After(end):
 		return b.rest
 	}
 	return end
