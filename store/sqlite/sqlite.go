@@ -2,6 +2,15 @@
 //
 //	st, err := sqlite.Open("webhooks.db")
 //
+// # Files and disk
+//
+// Open makes the -wal file 16 MB long at once, if the disk has room, so that commits overwrite it instead
+// of extending it. While a dispatcher runs, what was committed is moved to the database file every second,
+// beside the commits; without one, a commit does so when the -wal file has 32 MB. A file that grew beyond
+// 64 MB, under a reader that took long, is cut back.
+//
+// # One library
+//
 // A process must open a file through one SQLite library only; two of them on one file corrupt it. A
 // program that has another driver already uses package sqldb below this one, which imports none.
 package sqlite
