@@ -21,6 +21,7 @@ func TestStoreModel(t *testing.T) { storetest.RunModel(t, newOpener(t, "", 2)) }
 func TestExecModes(t *testing.T) {
 	for _, mode := range []string{"exec", "cache_describe", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, newOpener(t, " default_query_exec_mode="+mode, 4))
 		})
 	}
