@@ -41,14 +41,17 @@ var unlikeNetHTTP = map[string]string{
 	"h2-refused-stream": "net/http repeats the request",
 }
 
+// Whether the request is out before the receiver's refusal comes in is chance, with either client.
+var racesWithRequest = map[string]bool{"reset-unread": true, "tls-client-certificate-required": true}
+
 func TestHostileReceiversComeToTheSameWithNetHTTP(t *testing.T) {
 	lab := hostile.New(t)
 	for _, m := range hostile.Modes() {
+		if unlikeNetHTTP[m.Name] != "" {
+			continue
+		}
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
-			if why := unlikeNetHTTP[m.Name]; why != "" {
-				t.Skip(why)
-			}
 			attempt := func(client HTTPClient) DeliveryAttempt {
 				s := newTestSender(client)
 				if m.Slow {
@@ -61,7 +64,7 @@ func TestHostileReceiversComeToTheSameWithNetHTTP(t *testing.T) {
 			require.Equal(t, theirs.StatusCode, ours.StatusCode)
 			require.Equal(t, theirs.ResponseHeaders, ours.ResponseHeaders)
 			require.Equal(t, theirs.ResponseBodyTruncated, ours.ResponseBodyTruncated)
-			if m.Name != "reset-unread" { // a race between the request and the reset
+			if !racesWithRequest[m.Name] {
 				require.Equal(t, theirs.DeliveredAt == nil, ours.DeliveredAt == nil)
 			}
 			if !m.Slow {

@@ -43,6 +43,7 @@ const (
 	contendedClaim = 16
 	claimShare     = 100 // one part in so many of the store's time, and of the processors', is for backlogs
 	maxClaimPause  = 250 * time.Millisecond
+	betweenClaims  = 5 * time.Millisecond   // for the others, in such a pause
 	attemptCost    = 100 * time.Microsecond // of a processor's time, roughly, the result's commit included
 )
 

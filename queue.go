@@ -491,11 +491,11 @@ func (q *queue) whenQuiet() <-chan struct{} {
 }
 
 // wants says what a claim should ask for.
-func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
+func (q *queue) wants(paused bool) (limit int, caps map[string]int, exclude []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	limit = min(2*q.slots, q.room()-q.waiting-q.reserved)
-	if q.contended() {
+	if !paused && q.contended() {
 		limit = min(limit, contendedClaim)
 	}
 	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
@@ -504,7 +504,7 @@ func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
 	}
 	caps = make(map[string]int, len(q.lanes))
 	for id, l := range q.lanes {
-		if room := l.quota() - l.held(); room > 0 {
+		if room := l.quota() - l.held(); room > 0 && !(paused && l.backlog) {
 			caps[id] = room
 		} else {
 			exclude = append(exclude, id)

@@ -34,7 +34,8 @@ type run struct {
 	bulksDone atomic.Bool // RunOnce has led all bulk retries to their ends
 
 	freedAt time.Time // the loop's: when dead owners were last looked for
-	paused  time.Time // the loop's: until when it leaves the store to others
+	paused  time.Time // the loop's: until when it claims nothing for backlogs
+	looked  time.Time // the loop's: when it last claimed
 
 	mu    sync.Mutex
 	next  time.Time // when the loop looks by itself; zero: it is looking
@@ -156,12 +157,16 @@ func (r *run) loop(ctx context.Context) error {
 			return ctx.Err()
 		}
 		timer.Reset(r.rest(wait))
+		room := r.room
+		if r.inPause() {
+			room = nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
 		case <-r.wake:
-		case <-r.room:
+		case <-room:
 		case <-r.quiet():
 		}
 	}
@@ -179,9 +184,13 @@ func (r *run) quiet() <-chan struct{} {
 // cannot be written: what the store has lost sight of must not be sent again and again.
 func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	d := r.d
-	if wait := max(d.storePause(), time.Until(r.paused)); wait > 0 {
+	paused := r.inPause()
+	if wait := d.storePause(); wait > 0 {
+		return wait, false
+	} else if wait := betweenClaims - time.Since(r.looked); paused && wait > 0 {
 		return wait, false
 	}
+	r.looked = time.Now()
 	if err := r.askTimeAgain(ctx); err != nil {
 		return r.storeFault(ctx, err), false
 	}
@@ -193,7 +202,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		return r.storeFault(ctx, err), false
 	}
 	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
-	limit, caps, exclude := r.queue.wants()
+	limit, caps, exclude := r.queue.wants(paused)
 	if limit <= 0 {
 		// There is no room for claims, which tell of changed endpoints otherwise.
 		if err := d.directory.refresh(ctx, d.store); err != nil {
@@ -201,7 +210,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		}
 		return d.cfg.PollInterval, false
 	}
-	now, began := d.now(), time.Now()
+	now := d.now()
 	var early map[string]int
 	if !r.once {
 		early = d.probes.wanted(now, exclude)
@@ -212,7 +221,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
 	if err == nil {
-		err = r.accept(ctx, res, r.pause(res, time.Since(began)))
+		err = r.accept(ctx, res, r.pause(res, paused))
 	}
 	if err != nil {
 		return r.storeFault(ctx, err), false
@@ -234,6 +243,9 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	wait = d.cfg.PollInterval
 	if !res.NextDue.IsZero() {
 		wait = min(wait, max(0, res.NextDue.Sub(d.now())))
+	}
+	if r.inPause() {
+		wait = min(wait, time.Until(r.paused))
 	}
 	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(exclude) == 0
 }
@@ -274,17 +286,21 @@ func (r *run) freeLeases(ctx context.Context) error {
 }
 
 // pause says how long to leave the store and the processors to endpoints that get fresh deliveries, after
-// a claim for backlogs that took some time.
-func (r *run) pause(res ClaimResult, took time.Duration) time.Duration {
-	if len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended() {
+// a claim for backlogs. Until then only endpoints without a backlog are claimed for: their retries wait for
+// nobody else's.
+func (r *run) pause(res ClaimResult, paused bool) time.Duration {
+	if paused || r.once || len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended() {
 		return 0
 	}
+	took := time.Since(r.looked)
 	// An attempt's computing is not measured, but estimated.
 	attempts := time.Duration(len(res.Claims)) * attemptCost / time.Duration(runtime.GOMAXPROCS(0))
 	pause := min(claimShare*max(took, attempts), maxClaimPause)
 	r.paused = time.Now().Add(pause)
 	return pause
 }
+
+func (r *run) inPause() bool { return time.Now().Before(r.paused) }
 
 // accept takes claims into the queue, and spreads those of backlogs over a pause. What cannot be taken is
 // handed back.

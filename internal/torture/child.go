@@ -137,11 +137,11 @@ func deliver(j job) error {
 	if err := c.work(ctx, stop); err != nil {
 		return err
 	}
-	return st.close()
+	return st.Close()
 }
 
 // open tries as long as a service's supervisor would: the disk may be full, or the file locked.
-func (c *child) open(ctx context.Context) *store {
+func (c *child) open(ctx context.Context) store {
 	for {
 		st, err := openStore(ctx, c.Path, c.Postgres)
 		if err == nil {

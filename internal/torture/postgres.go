@@ -29,19 +29,31 @@ const (
 )
 
 // store is one that can be closed.
-type store struct {
+type store interface {
 	webhook.Store
-	close func() error
+	Close() error
+}
+
+// pooledStore closes its pool, too. It embeds the type, not the interface: that would hide what the store
+// can do beyond it, such as FreeLeases.
+type pooledStore struct {
+	*postgres.Store
+	pool *pgxpool.Pool
+}
+
+func (s pooledStore) Close() error {
+	defer s.pool.Close()
+	return s.Store.Close()
 }
 
 // openStore opens the round's database, whatever it is in.
-func openStore(ctx context.Context, path, postgresURL string) (*store, error) {
+func openStore(ctx context.Context, path, postgresURL string) (store, error) {
 	if postgresURL == "" {
 		st, err := sqlite.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, err // not st: a nil *Store is no nil store
 		}
-		return &store{st, st.Close}, nil
+		return st, nil
 	}
 	config, err := pgxpool.ParseConfig(postgresURL)
 	if err != nil {
@@ -58,10 +70,7 @@ func openStore(ctx context.Context, path, postgresURL string) (*store, error) {
 		pool.Close()
 		return nil, err
 	}
-	return &store{st, func() error {
-		defer pool.Close()
-		return st.Close()
-	}}, nil
+	return pooledStore{st, pool}, nil
 }
 
 // timeout is that of an attempt.

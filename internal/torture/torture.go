@@ -150,7 +150,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 		}
 		r.endpoints = append(r.endpoints, e)
 	}
-	return st.close()
+	return st.Close()
 }
 
 // blueprints are the endpoints of each round, by the path that they have at the receiver.

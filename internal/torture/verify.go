@@ -48,12 +48,12 @@ func (c *comparison) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { c.r.book.fail(st.close()) }()
+	defer func() { c.r.book.fail(st.Close()) }()
 	d, err := webhook.New(st, webhook.Config{})
 	if err != nil {
 		return err
 	}
-	storetest.CheckInvariants(&failing{book: c.r.book}, st.Store)
+	storetest.CheckInvariants(&failing{book: c.r.book}, st)
 	if err := c.loadDatabase(ctx, d); err != nil {
 		return err
 	}
