@@ -49,6 +49,10 @@ type ClientConfig struct {
 // before the first byte of a response was most likely closed while the request was under way, and the
 // request is repeated at once, and once, on a fresh connection.
 //
+// It speaks HTTP/1.1 itself, by the same rules as net/http but without its goroutines, and HTTP/2 by way
+// of net/http where a server prefers that. Unlike net/http it knows no upgrade after status 101, and looks
+// at a kept connection before it uses it, so that one which was closed is not tried.
+//
 // Requests of endpoints with their own Endpoint.AllowPrivate or ClientCert never share a connection
 // with others. A Client is safe for concurrent use.
 type Client struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/outhook/webhook/internal/batch"
 	"github.com/outhook/webhook/internal/id"
 )
 
@@ -183,7 +184,7 @@ func (d *Dispatcher) stored(c *commit, res SendResult) {
 			continue
 		}
 		for _, j := range c.run.queue.admit(jobs) {
-			d.commits.Add(&commit{run: c.run, back: j}, false)
+			d.commits.Add(&commit{run: c.run, back: j}, batch.Soon)
 		}
 	}
 	if c.wake && res.Status == SendStored {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,8 @@ import (
 type directory struct {
 	d *Dispatcher
 
-	syncing sync.Mutex // one refresh at a time
+	syncing sync.Mutex  // one refresh at a time
+	paced   atomic.Bool // some endpoint has, or had, a rate limit
 
 	mu         sync.RWMutex
 	generation int64
@@ -158,6 +160,9 @@ func (r *directory) replace(k *known) {
 		return
 	}
 	r.byID[id] = k
+	if k.endpoint.RateLimit > 0 {
+		r.paced.Store(true)
+	}
 	subs := r.tenants[k.row.TenantID]
 	if subs == nil {
 		subs = &subscriptions{exact: map[string]set{}, prefix: map[string]set{}, all: set{}}

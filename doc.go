@@ -24,7 +24,8 @@
 // claimed again: within a second or so with sqlite.Open, which sees that the process is dead; else when
 // the lease has run out, after the longest timeout and 15 s.
 //
-// [Dispatcher.SendTx] stores an event in a transaction of yours.
+// [Dispatcher.SendTx] stores an event in a transaction of yours. [Publish] sends a type that names its
+// event type. The file docs/guarantees.md says what each promise costs.
 //
 // Order is not kept, unless [Endpoint] says Ordered: then each delivery waits until the one before is
 // final.
@@ -44,7 +45,15 @@
 //
 // Requests are signed by Standard Webhooks 1.0.0: HMAC-SHA256 with whsec_ secrets, ed25519 with whsk_
 // keys, one signature for each live secret of the endpoint. [Verify] and [Verifier] are for receivers in Go.
-// Config.Signer replaces the scheme.
+// Config.Signer replaces the scheme. [Verifier.Middleware] lets only genuine requests through. The file
+// docs/receivers.md is for receivers in other languages.
+//
+// # Telemetry
+//
+// An [Observer] is told what happens: package promwebhook counts it for Prometheus, package otelwebhook makes
+// OpenTelemetry spans, with each attempt linked to the Send that caused it. [Dispatcher.Health] is for
+// readiness probes, [Dispatcher.Stats] for pages, Config.Logger for logs. [Operational] sends webhooks
+// about endpoints that fail and deliveries that are given up.
 //
 // # Security
 //
@@ -65,4 +74,11 @@
 // End the context of [Dispatcher.Run]. It begins no further attempt, gives those under way
 // Config.DrainTimeout, interrupts the rest, stores all results and returns. Close the store after that.
 // Send works as long as the store is open.
+//
+// # Upgrading
+//
+// Within a major version programs go on compiling, and a newer version opens what an older one stored,
+// bringing its tables up to date in one transaction; an older version refuses a store that a newer one
+// has changed, and leaves it as it is. Before v1 the API may change in minor versions, and
+// CHANGELOG.md says how. What is sent (headers, signatures) and the JSON of records only gain.
 package webhook

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/outhook/webhook/internal/batch"
 	"github.com/outhook/webhook/internal/id"
 )
 
@@ -97,6 +98,9 @@ func (d *Dispatcher) send(ctx context.Context, field string, events []Event) ([]
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := d.askTime(ctx, d.store); err != nil {
+		return nil, err
+	}
 	now := d.now()
 	fresh := make([]Event, len(events))
 	for i := range events {
@@ -123,8 +127,14 @@ const maxSendTries = 100
 
 // untilStored repeats a send whose fan-out was overtaken by a change of endpoints.
 func (d *Dispatcher) untilStored(ctx context.Context, store EndpointStore, once func() (SendResult, error)) ([]Receipt, error) {
+	var busy wait
 	for range maxSendTries {
 		result, err := once()
+		for err == nil && result.Status == SendBusy {
+			if err = busy.more(ctx); err == nil {
+				result, err = once()
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -142,6 +152,25 @@ func (d *Dispatcher) untilStored(ctx context.Context, store EndpointStore, once 
 		}
 	}
 	return nil, fmt.Errorf("%w: endpoints changed %d times while the event was being stored; send it again", ErrConflict, maxSendTries)
+}
+
+// wait is for a transaction that somebody else has open.
+type wait struct{ total, pause time.Duration }
+
+// longestBusy is how long a Send waits for an open transaction to take its idempotency key or not.
+const longestBusy = 10 * time.Second
+
+func (w *wait) more(ctx context.Context) error {
+	if w.total >= longestBusy {
+		return fmt.Errorf("%w: another transaction is about to store an event with this IdempotencyKey, and has stayed open for %v; "+
+			"send it again when that has ended", ErrConflict, longestBusy)
+	}
+	w.pause = min(max(5*time.Millisecond, 2*w.pause), 250*time.Millisecond)
+	w.total += w.pause
+	if !sleep(ctx, w.pause, nil) {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // SendTx stores an event in a transaction of yours, made with your store's WithTx: it is sent if you
@@ -162,6 +191,9 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Tx, ev Event) (Receipt, erro
 func (d *Dispatcher) sendTx(ctx context.Context, tx Tx, ev Event) ([]Receipt, error) {
 	if tx == nil || tx.Bound() != d.store {
 		return nil, invalid("tx", "is not of the dispatcher's store; make it with that store's WithTx")
+	}
+	if err := d.askTime(ctx, tx); err != nil {
+		return nil, err
 	}
 	now := d.now()
 	if err := d.validateEvent("Event", &ev, now); err != nil {
@@ -223,7 +255,7 @@ func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, 
 // commitGroup lets a group ride the next commit and waits for the answer.
 func (d *Dispatcher) commitGroup(ctx context.Context, c *commit) (SendResult, error) {
 	c.done = make(chan sendReply, 1)
-	d.commits.Add(c, true)
+	d.commits.Add(c, batch.Urgent)
 	select {
 	case reply := <-c.done:
 		return reply.result, reply.err

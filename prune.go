@@ -7,6 +7,7 @@ import (
 
 const (
 	pruneEvery = time.Hour
+	tendEvery  = time.Second           // a store's maintenance
 	pruneStep  = 500                   // rows looked at in one transaction
 	prunePause = 20 * time.Millisecond // between steps, for the deliveries
 )
@@ -17,6 +18,30 @@ func (r *run) janitor(ctx context.Context) {
 	for {
 		r.pruneRound(ctx)
 		if r.once || !sleep(ctx, pruneEvery, r.prune) {
+			return
+		}
+	}
+}
+
+// maintained is a store that wants its files looked after.
+type maintained interface {
+	Maintain(ctx context.Context, now time.Time) error
+}
+
+// tend lets a store look after its files while Run runs.
+func (r *run) tend(ctx context.Context) {
+	m, ok := r.d.store.(maintained)
+	if !ok {
+		return
+	}
+	failing := false
+	for {
+		err := m.Maintain(ctx, r.d.now())
+		if err != nil && ctx.Err() == nil && !failing {
+			r.d.log.Warn("webhook: the store's maintenance fails and is tried again every second", "error", err)
+		}
+		failing = err != nil
+		if r.once || !sleep(ctx, tendEvery, nil) {
 			return
 		}
 	}
@@ -40,7 +65,6 @@ func (r *run) pruneRound(ctx context.Context) {
 			return
 		}
 	}
-	r.maintain(ctx)
 }
 
 func (d *Dispatcher) pruneRequest(cursor string) PruneRequest {
@@ -53,19 +77,6 @@ func (d *Dispatcher) pruneRequest(cursor string) PruneRequest {
 		req.FinishedBefore = now.Add(-d.cfg.Retention)
 	}
 	return req
-}
-
-// maintain lets a store that wants it look after its files.
-func (r *run) maintain(ctx context.Context) {
-	m, ok := r.d.store.(interface {
-		Maintain(ctx context.Context, now time.Time) error
-	})
-	if !ok || ctx.Err() != nil {
-		return
-	}
-	if err := m.Maintain(ctx, r.d.now()); err != nil && ctx.Err() == nil {
-		r.d.log.Warn("webhook: the store's maintenance failed; it is tried again within the hour", "error", err)
-	}
 }
 
 // pruneSoon begins a round now, if Run is running.

@@ -11,7 +11,8 @@ type job struct {
 	claim    Claim
 	bytes    int
 	lane     *lane
-	deferred bool // it had to wait for the rate limit
+	deferred bool      // it had to wait for the rate limit
+	from     time.Time // it leaves the processors to others until then
 }
 
 // queue shares the slots for attempts fairly among endpoints. Each endpoint has a lane; lanes that may
@@ -28,6 +29,7 @@ type job struct {
 type queue struct {
 	slots       int    // attempts at once
 	perEndpoint int    // share of a lane
+	peers       int    // processes that deliver, this one included; guarded by mu
 	hasRoom     func() // told, with mu held, when claiming may be worth while again
 	spawn       func() // starts a worker
 	now         func() time.Time
@@ -45,14 +47,15 @@ type queue struct {
 	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
 	workers     int
 	idle        int
-	held        bool // nothing fresh is taken in for a while
+	fresh       [2]handed // the last two endpoints that fresh deliveries were handed over for, the later first
+	held        bool      // nothing fresh is taken in for a while
 	draining    bool
 	closed      bool
 }
 
 func newQueue(cfg *Config, now func() time.Time, hasRoom, spawn func()) *queue {
 	q := &queue{
-		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers),
+		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers), peers: 1,
 		now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
 	}
 	q.work.L = &q.mu
@@ -86,6 +89,19 @@ func (q *queue) changed(k *known, released bool) {
 	}
 }
 
+// share divides rate limits by the number of processes that deliver.
+func (q *queue) share(peers int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if peers = max(1, peers); peers == q.peers {
+		return
+	}
+	q.peers = peers
+	for _, l := range q.lanes {
+		q.setPace(l)
+	}
+}
+
 // reserve makes room for a fresh delivery of an endpoint. Without room it must stay in the store, and
 // wake says whether to claim it at once or when there will be room.
 func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
@@ -99,6 +115,7 @@ func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
 	l.reserved++
 	q.reserved++
 	q.bytes += bytes
+	q.handedOver(l)
 	return &job{bytes: bytes, lane: l}, false
 }
 
@@ -109,6 +126,36 @@ func (q *queue) fits(l *lane, bytes int) bool {
 	}
 	return l.limiter == nil && len(l.jobs)+l.reserved < burstPerSlot*l.limit &&
 		held < q.room()/2 && bytes <= maxHeldBytes/2
+}
+
+// handed says when an endpoint was last given something fresh.
+type handed struct {
+	endpointID string
+	at         time.Time
+}
+
+func (q *queue) handedOver(l *lane) {
+	if q.fresh[0].endpointID != l.endpointID {
+		q.fresh[0], q.fresh[1] = handed{endpointID: l.endpointID}, q.fresh[0]
+	}
+	q.fresh[0].at = q.now()
+}
+
+// contended reports whether endpoints without a backlog have had something fresh lately: then those with
+// one must leave them the store and the processors, too.
+func (q *queue) isContended() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.contended()
+}
+
+func (q *queue) contended() bool {
+	for _, h := range q.fresh {
+		if l := q.lanes[h.endpointID]; h.endpointID != "" && (l == nil || !l.backlog) && q.now().Sub(h.at) < freshFor {
+			return true
+		}
+	}
+	return false
 }
 
 // room is how many jobs may wait.
@@ -158,11 +205,11 @@ func (q *queue) hold(on bool) {
 	q.held = on
 }
 
-// push adds claims from the store.
-func (q *queue) push(k *known, c Claim) {
+// push adds a claim from the store.
+func (q *queue) push(k *known, c Claim, from time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k)}
+	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k), from: from}
 	q.bytes += j.bytes
 	q.append(j)
 	q.hire(1)
@@ -215,6 +262,9 @@ func (q *queue) pick() *job {
 			return nil
 		}
 		j := l.jobs[0]
+		if q.spread(l, j) {
+			continue
+		}
 		if q.pace(l) {
 			j.deferred = true
 			continue
@@ -243,6 +293,23 @@ func (q *queue) pace(l *lane) bool {
 		return false
 	}
 	reservation.CancelAt(now)
+	q.setAside(l, wait)
+	return true
+}
+
+// spread sets a lane aside until its next job's time.
+func (q *queue) spread(l *lane, j *job) bool {
+	if j.from.IsZero() {
+		return false
+	}
+	wait := j.from.Sub(q.now())
+	if wait > 0 {
+		q.setAside(l, wait)
+	}
+	return wait > 0
+}
+
+func (q *queue) setAside(l *lane, wait time.Duration) {
 	l.paced = time.AfterFunc(wait, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -250,7 +317,6 @@ func (q *queue) pace(l *lane) bool {
 		q.place(l)
 		q.hire(1)
 	})
-	return true
 }
 
 // place puts a lane into the ring where it belongs now.
@@ -429,6 +495,9 @@ func (q *queue) wants() (limit int, caps map[string]int, exclude []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	limit = min(2*q.slots, q.room()-q.waiting-q.reserved)
+	if q.contended() {
+		limit = min(limit, contendedClaim)
+	}
 	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
 		q.more = true
 		return 0, nil, nil
@@ -464,8 +533,10 @@ func (q *queue) claimed(drained bool, backlog, excluded []string) {
 	for _, id := range backlog {
 		if l := q.lanes[id]; l != nil {
 			l.backlog = true
+			q.noticeRoomIn(l)
 		}
 	}
+	q.noticeRoom()
 }
 
 // load says how much there is in this process.

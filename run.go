@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/outhook/webhook/internal/batch"
 	"github.com/outhook/webhook/internal/id"
 )
 
@@ -18,6 +21,7 @@ type run struct {
 	once  bool // end when nothing is due
 	queue *queue
 	wake  chan struct{} // look for due deliveries; holds one
+	room  chan struct{} // there may be room for more claims; holds one
 
 	attempts context.Context // of the requests; its end interrupts them
 	cut      context.CancelCauseFunc
@@ -30,6 +34,7 @@ type run struct {
 	bulksDone atomic.Bool // RunOnce has led all bulk retries to their ends
 
 	freedAt time.Time // the loop's: when dead owners were last looked for
+	paused  time.Time // the loop's: until when it leaves the store to others
 
 	mu    sync.Mutex
 	next  time.Time // when the loop looks by itself; zero: it is looking
@@ -64,8 +69,15 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.chores.Go(func() { r.janitor(ctx) })
+	r.chores.Go(func() { r.tend(ctx) })
 	r.chores.Go(func() { r.bulkRetries(ctx) })
 	r.chores.Go(func() { r.tellers(ctx) })
+	if s, ok := d.store.(ListenStore); ok && !once {
+		r.chores.Go(func() { r.listen(ctx, s) })
+	}
+	if s, ok := d.store.(PeerStore); ok {
+		r.chores.Go(func() { r.sharePace(ctx, s) })
+	}
 	err := r.loop(ctx)
 	for once && err == nil && d.tellOfResults(ctx) {
 		err = r.loop(ctx)
@@ -81,17 +93,19 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 }
 
 func (d *Dispatcher) newRun(once bool) *run {
-	r := &run{d: d, once: once, wake: make(chan struct{}, 1), prune: make(chan struct{}, 1),
+	r := &run{d: d, once: once, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), prune: make(chan struct{}, 1),
 		bulk: make(chan struct{}, 1)}
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
-	r.queue = newQueue(&d.cfg, d.now, r.poke, func() { r.workers.Go(r.work) })
+	r.queue = newQueue(&d.cfg, d.now, func() { signal(r.room) }, func() { r.workers.Go(r.work) })
 	return r
 }
 
 // poke makes the loop look now.
-func (r *run) poke() {
+func (r *run) poke() { signal(r.wake) }
+
+func signal(c chan struct{}) {
 	select {
-	case r.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -147,6 +161,7 @@ func (r *run) loop(ctx context.Context) error {
 			return ctx.Err()
 		case <-timer.C:
 		case <-r.wake:
+		case <-r.room:
 		case <-r.quiet():
 		}
 	}
@@ -164,8 +179,11 @@ func (r *run) quiet() <-chan struct{} {
 // cannot be written: what the store has lost sight of must not be sent again and again.
 func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	d := r.d
-	if wait := d.storePause(); wait > 0 {
+	if wait := max(d.storePause(), time.Until(r.paused)); wait > 0 {
 		return wait, false
+	}
+	if err := r.askTimeAgain(ctx); err != nil {
+		return r.storeFault(ctx, err), false
 	}
 	wasQuiet := r.queue.isQuiet()
 	if gap := d.clock.behind(); gap > 0 && !r.follow(gap, wasQuiet) {
@@ -177,9 +195,13 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
 	limit, caps, exclude := r.queue.wants()
 	if limit <= 0 {
+		// There is no room for claims, which tell of changed endpoints otherwise.
+		if err := d.directory.refresh(ctx, d.store); err != nil {
+			return r.storeFault(ctx, err), false
+		}
 		return d.cfg.PollInterval, false
 	}
-	now := d.now()
+	now, began := d.now(), time.Now()
 	var early map[string]int
 	if !r.once {
 		early = d.probes.wanted(now, exclude)
@@ -190,7 +212,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
 	if err == nil {
-		err = r.accept(ctx, res)
+		err = r.accept(ctx, res, r.pause(res, time.Since(began)))
 	}
 	if err != nil {
 		return r.storeFault(ctx, err), false
@@ -198,6 +220,10 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	d.storeWorks()
 	drained := res.NextDue.IsZero() || res.NextDue.After(now)
 	released := d.probes.got(early, res.Claims, now)
+	select {
+	case <-r.room: // what this claim brought has filled it
+	default:
+	}
 	r.queue.claimed(drained, append(res.Backlog, released...), exclude)
 	switch {
 	case !drained && len(res.Claims) > 0, len(released) > 0:
@@ -247,20 +273,39 @@ func (r *run) freeLeases(ctx context.Context) error {
 	return err
 }
 
-// accept takes claims into the queue. What cannot be taken is handed back.
-func (r *run) accept(ctx context.Context, res ClaimResult) error {
+// pause says how long to leave the store and the processors to endpoints that get fresh deliveries, after
+// a claim for backlogs that took some time.
+func (r *run) pause(res ClaimResult, took time.Duration) time.Duration {
+	if len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended() {
+		return 0
+	}
+	// An attempt's computing is not measured, but estimated.
+	attempts := time.Duration(len(res.Claims)) * attemptCost / time.Duration(runtime.GOMAXPROCS(0))
+	pause := min(claimShare*max(took, attempts), maxClaimPause)
+	r.paused = time.Now().Add(pause)
+	return pause
+}
+
+// accept takes claims into the queue, and spreads those of backlogs over a pause. What cannot be taken is
+// handed back.
+func (r *run) accept(ctx context.Context, res ClaimResult, pause time.Duration) error {
 	err := r.d.directory.catchUp(ctx, res.Generation)
 	for i := range res.Interrupted {
 		r.d.observe(Notice{Kind: NoticeInterrupted, Attempt: &res.Interrupted[i]})
 	}
-	for _, c := range res.Claims {
+	now := r.d.now()
+	for i, c := range res.Claims {
 		k := r.d.directory.get(c.EndpointID)
 		if k == nil || err != nil {
 			r.queue.adopt()
-			r.d.commits.Add(&commit{run: r, back: &job{claim: c}}, false)
+			r.d.commits.Add(&commit{run: r, back: &job{claim: c}}, batch.Soon)
 			continue
 		}
-		r.queue.push(k, c)
+		from := time.Time{}
+		if pause > 0 && slices.Contains(res.Backlog, c.EndpointID) {
+			from = now.Add(pause * time.Duration(i) / time.Duration(len(res.Claims)))
+		}
+		r.queue.push(k, c, from)
 	}
 	return err
 }
@@ -285,7 +330,7 @@ func (r *run) deliver(j *job) {
 	case k == nil || k.row.State != EndpointEnabled || c.LeaseUntil.Sub(now) < d.timeoutOf(k)+startMargin ||
 		d.erasures.cover(c, now):
 		r.queue.finish(j, unknownCapacity)
-		d.commits.Add(&commit{run: r, back: j}, false)
+		d.commits.Add(&commit{run: r, back: j}, batch.Soon)
 		return
 	case !c.Event.ExpiresAt.IsZero() && !c.Event.ExpiresAt.After(now):
 		r.finish(j, k, Outcome{State: StateExpired, FailureCode: CodeCancelledPastRetention, Failed: c.Failed}, unknownCapacity)
@@ -309,7 +354,11 @@ func (r *run) finish(j *job, k *known, o Outcome, c capacity) {
 		o.Deferrals++
 	}
 	r.queue.finish(j, c)
-	r.d.commits.Add(&commit{run: r, result: &result{outcome: o, claim: j.claim, endpoint: k}}, false)
+	urgency := batch.Patient
+	if k.endpoint.Ordered { // the next in order waits for it
+		urgency = batch.Soon
+	}
+	r.d.commits.Add(&commit{run: r, result: &result{outcome: o, claim: j.claim, endpoint: k}}, urgency)
 }
 
 func capacityOf(a *DeliveryAttempt) capacity {
@@ -361,7 +410,7 @@ func (d *Dispatcher) stopEndpoint(endpointID string) {
 
 func (r *run) handBack(jobs []*job) {
 	for _, j := range jobs {
-		r.d.commits.Add(&commit{run: r, back: j}, false)
+		r.d.commits.Add(&commit{run: r, back: j}, batch.Soon)
 	}
 	r.d.commits.Kick()
 }

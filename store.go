@@ -240,6 +240,7 @@ const (
 	SendConflict                   // not stored: an idempotency key stands for another event
 	SendTaken                      // not stored: the store cannot keep one of the IDs; give others
 	SendGone                       // not stored: the event to be replayed is not there, or erased
+	SendBusy                       // not stored: an open transaction is about to take an idempotency key; try again
 )
 
 // SendResult answers a [SendGroup]. Receipts has one entry for each event if it was stored; the

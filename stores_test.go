@@ -15,6 +15,6 @@ type slowClaims struct {
 
 func (s *slowClaims) Claim(ctx context.Context, r webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	res, err := s.Store.Claim(ctx, r)
-	time.Sleep(s.delay)
+	<-time.After(s.delay)
 	return res, err
 }

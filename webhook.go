@@ -170,7 +170,9 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 		userAgent: cfg.UserAgent, previewBytes: cfg.PreviewBytes, timeout: cfg.AttemptTimeout,
 		now: d.now, wall: func() time.Time { return d.clock.wall() }, log: cfg.Logger,
 	}
-	d.commits = batch.New(resultLinger, maxCommit, (*commit).weight, d.flushAll)
+	d.commits = batch.New(batch.Limits{
+		Linger: resultLinger, Max: maxCommit, Enough: min(max(1, cfg.Workers/4), maxCommit),
+	}, (*commit).weight, d.flushAll)
 	return d, nil
 }
 

@@ -73,7 +73,7 @@ func parse() (o options, err error) {
 	flag.DurationVar(&o.warm, "warm", time.Second, "warm-up of each measurement")
 	flag.DurationVar(&o.measure, "measure", 4*time.Second, "length of each measurement")
 	flag.IntVar(&o.waiting, "waiting", 1_000_000, "`deliveries` that wait, for memory, open and list; 0: leave these out")
-	flag.IntVar(&o.finished, "finished", 1_000_000, "finished `deliveries` beside which is claimed; 0: leave it out (10,000,000 take 15 minutes and 15 GB more)")
+	flag.IntVar(&o.finished, "finished", 1_000_000, "finished `deliveries` beside which is claimed; 0: leave it out (10,000,000 take a quarter of an hour and some 10 GB)")
 	only := flag.String("only", "", "only rows that match this `expression`; what they change in results.json is kept with the rest")
 	flag.StringVar(&o.dir, "dir", "", "a `folder` on the disk to be measured (default: the system's for temporary files)")
 	flag.StringVar(&o.out, "out", ".", "`folder` of README.md, results.svg and results.json")

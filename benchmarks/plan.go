@@ -43,6 +43,8 @@ func plan() []row {
 		row{name: "sqlite+2ms/batch", ours: true, task: batches(2, 64, 500)}.of("sqlite", slow),
 		row{name: "sqlite+2ms/send256", ours: true, task: callers(256, 1000)}.of("sqlite", slow),
 		row{name: "memory/batch", ours: true, task: batches(2, 64, 500)}.of("memory", nil),
+		row{name: "postgres/batch", ours: true, postgres: true, task: batches(2, 64, 500)}.of("postgres", nil),
+		row{name: "postgres/send32", ours: true, postgres: true, task: callers(32, 1000)}.of("postgres", nil),
 		row{name: "river-postgres/batch", postgres: true, task: batches(1, 2000, 8000)}.of("river-postgres", map[string]int{"workers": 1000, "fetch_ms": 50}),
 		row{name: "river-postgres/send32", postgres: true, task: callers(32, 1000)}.of("river-postgres", map[string]int{"workers": 200, "fetch_ms": 50}),
 		row{name: "river-sqlite/batch", module: "riversqlite", task: batches(1, 200, 400)}.of("river-sqlite", map[string]int{"workers": 100, "fetch_ms": 1}),
@@ -54,6 +56,7 @@ func plan() []row {
 
 		row{name: "fdatasync@200", unheard: true, task: paced()}.of("fdatasync", nil),
 		row{name: "sqlite@200", ours: true, task: paced()}.of("sqlite", nil),
+		row{name: "postgres@200", ours: true, postgres: true, task: paced()}.of("postgres", nil),
 		row{name: "river-postgres@200", postgres: true, task: paced()}.of("river-postgres", map[string]int{"workers": 200, "fetch_ms": 1}),
 		row{name: "river-sqlite@200", module: "riversqlite", task: paced()}.of("river-sqlite", map[string]int{"workers": 100, "fetch_ms": 1}),
 		row{name: "asynq-everysec@200", redis: "everysec", task: paced()}.of("asynq", map[string]int{"workers": 64}),

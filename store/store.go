@@ -68,6 +68,10 @@
 // repetition is that of the first time because a delivery that is there under the ID given is its own.
 // What erasure or another generation would refuse is only what is still to be added.
 //
+// Where several processes share the store, a transaction of a user's may stay open that has stored an event
+// with an idempotency key. Whether the key is taken is not known before it ends, so a group with the same
+// key is answered [webhook.SendBusy], without waiting: the others in the batch have nothing to do with it.
+//
 // # Generation
 //
 // Which endpoints an event goes to is decided in the dispatcher, from its copy of the endpoints. The
@@ -124,9 +128,10 @@
 //
 // # More than the contract
 //
-// A store may offer more by further methods, which the dispatcher looks for in one place: a clock that all its
-// users share, a way to be woken when another process has committed, upkeep such as checkpoints, and
-// knowledge of which leases belong to the dead. [webhook.BulkStore] keeps bulk retries; storetest.Run holds a
+// A store may offer more by further methods, which the dispatcher looks for: a clock that all its users share
+// ([webhook.ClockStore]), a way to be woken when another process has committed ([webhook.ListenStore]), a count of
+// the processes that deliver ([webhook.PeerStore]), upkeep such as checkpoints, and knowledge of which leases
+// belong to the dead ([webhook.OwnerStore]). [webhook.BulkStore] keeps bulk retries; storetest.Run holds a
 // store that has it to its rules. None of it is needed to be correct: without them the
 // dispatcher uses its own clock, polls, and waits for leases to end. Close, if there is one, may be called
 // twice.

@@ -44,16 +44,16 @@ func one(int) int { return 1 }
 func TestItemsRideTogetherWhileAFlushIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{start: time.Now()}
-		b := batch.New(2*time.Millisecond, 100, one, func(items []int) ([]int, time.Duration) {
+		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 100, Enough: 100}, one, func(items []int) ([]int, time.Duration) {
 			time.Sleep(10 * time.Millisecond)
 			l.add(items)
 			return nil, 0
 		})
-		b.Add(1, true)
+		b.Add(1, batch.Urgent)
 		synctest.Wait()
-		b.Add(2, true)
-		b.Add(3, false)
-		b.Add(4, true)
+		b.Add(2, batch.Urgent)
+		b.Add(3, batch.Patient)
+		b.Add(4, batch.Urgent)
 		time.Sleep(time.Second)
 		require.Equal(t, [][]int{{1}, {2, 3, 4}}, l.seen())
 		require.Equal(t, []time.Duration{10 * time.Millisecond, 20 * time.Millisecond}, l.times())
@@ -63,25 +63,25 @@ func TestItemsRideTogetherWhileAFlushIsUnderWay(t *testing.T) {
 func TestOnlyWhatIsNotUrgentLingers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{start: time.Now()}
-		b := batch.New(2*time.Millisecond, 3, one, func(items []int) ([]int, time.Duration) {
+		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 3, Enough: 3}, one, func(items []int) ([]int, time.Duration) {
 			l.add(items)
 			return nil, 0
 		})
-		b.Add(1, false)
+		b.Add(1, batch.Patient)
 		synctest.Wait()
 		require.Empty(t, l.seen())
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, [][]int{{1}}, l.seen())
 
-		b.Add(2, false)
+		b.Add(2, batch.Patient)
 		synctest.Wait()
-		b.Add(3, true)
+		b.Add(3, batch.Urgent)
 		synctest.Wait()
 		require.Equal(t, []int{2, 3}, l.seen()[1])
 
 		for i := range 7 {
-			b.Add(10+i, false)
+			b.Add(10+i, batch.Patient)
 		}
 		synctest.Wait()
 		require.Equal(t, [][]int{{10, 11, 12}, {13, 14, 15}}, l.seen()[2:], "full batches do not wait")
@@ -92,20 +92,48 @@ func TestOnlyWhatIsNotUrgentLingers(t *testing.T) {
 	})
 }
 
+// A flush of patient items alone takes its time, and then leaves twenty times as long to urgent ones.
+func TestPatientItemsRideWithUrgentOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{start: time.Now()}
+		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 100, Enough: 50}, one, func(items []int) ([]int, time.Duration) {
+			time.Sleep(time.Millisecond)
+			l.add(items)
+			return nil, 0
+		})
+		add := func(at time.Duration, item int, u batch.Urgency) {
+			time.Sleep(at*time.Millisecond - time.Since(l.start))
+			b.Add(item, u)
+		}
+		add(0, 1, batch.Urgent)
+		add(10, 2, batch.Patient) // flushed from 12 to 13, so the next rest until 33
+		add(14, 3, batch.Patient)
+		add(20, 4, batch.Urgent) // takes 3 along
+		add(22, 5, batch.Patient)
+		add(26, 6, batch.Soon) // waits for company no longer than any, and takes 5 along
+		add(2000, 7, batch.Patient)
+		add(2010, 8, batch.Patient) // no urgent ones any more
+		time.Sleep(time.Second)
+		require.Equal(t, [][]int{{1}, {2}, {3, 4}, {5, 6}, {7}, {8}}, l.seen())
+		ms := time.Millisecond
+		require.Equal(t, []time.Duration{1 * ms, 13 * ms, 21 * ms, 27 * ms, 2003 * ms, 2013 * ms}, l.times())
+	})
+}
+
 func TestWhatFailedGoesFirstNextTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{start: time.Now()}
 		fails := 2
-		b := batch.New(2*time.Millisecond, 100, one, func(items []int) ([]int, time.Duration) {
+		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 100, Enough: 100}, one, func(items []int) ([]int, time.Duration) {
 			l.add(items)
 			if fails--; fails >= 0 {
 				return items, time.Minute
 			}
 			return nil, 0
 		})
-		b.Add(1, false)
+		b.Add(1, batch.Patient)
 		time.Sleep(30 * time.Second)
-		b.Add(2, false)
+		b.Add(2, batch.Patient)
 		time.Sleep(time.Hour)
 		require.Equal(t, [][]int{{1}, {1, 2}, {1, 2}}, l.seen())
 		require.Equal(t, 2*time.Minute+2*time.Millisecond, l.times()[2])
@@ -114,12 +142,12 @@ func TestWhatFailedGoesFirstNextTime(t *testing.T) {
 
 func TestTakeLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := batch.New(time.Hour, 100, one, func(items []int) ([]int, time.Duration) {
+		b := batch.New(batch.Limits{Linger: time.Hour, Max: 100, Enough: 100}, one, func(items []int) ([]int, time.Duration) {
 			t.Errorf("flushed %v", items)
 			return nil, 0
 		})
-		b.Add(1, false)
-		b.Add(2, false)
+		b.Add(1, batch.Patient)
+		b.Add(2, batch.Patient)
 		synctest.Wait()
 		require.Equal(t, []int{1, 2}, b.Take())
 		synctest.Wait() // the bubble ends only if the goroutine has
@@ -134,7 +162,7 @@ func TestNothingIsLostOrDoubledAmongManyCallers(t *testing.T) {
 	)
 	const callers, each = 16, 500
 	done.Add(callers * each)
-	b := batch.New(100*time.Microsecond, 64, one, func(items []int) ([]int, time.Duration) {
+	b := batch.New(batch.Limits{Linger: 100 * time.Microsecond, Max: 64, Enough: 64}, one, func(items []int) ([]int, time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, i := range items {
@@ -146,7 +174,7 @@ func TestNothingIsLostOrDoubledAmongManyCallers(t *testing.T) {
 	for c := range callers {
 		go func() {
 			for i := range each {
-				b.Add(c*each+i, i%3 == 0)
+				b.Add(c*each+i, batch.Urgency(i%3))
 			}
 		}()
 	}

@@ -55,7 +55,7 @@ var buffers = sync.Pool{New: func() any { return new(buffer) }}
 var ErrSpokeFirst = errors.New("the receiver spoke before it was asked")
 
 // errDry is what a dry read returns in place of waiting. It is temporary so that TLS survives it.
-var errDry dryError
+var errDry error = dryError{}
 
 type dryError struct{}
 
@@ -88,7 +88,9 @@ func (w *Wire) Read(p []byte) (int, error) {
 		return w.take(p), nil
 	}
 	if w.left == 0 {
-		w.beginRecord()
+		if err := w.beginRecord(); err == errDry {
+			return 0, err // half a header stays here, where it is seen
+		}
 	}
 	if w.left >= bufferSize && w.r == w.w {
 		n, err := w.readInto(p[:min(len(p), w.left)])
@@ -107,11 +109,13 @@ const recordHeader = 5
 
 // beginRecord reads how long the next record is. If there is no whole header to be had, TLS gets to see
 // what there is byte by byte.
-func (w *Wire) beginRecord() {
-	if w.need(recordHeader) == nil {
+func (w *Wire) beginRecord() error {
+	err := w.need(recordHeader)
+	if err == nil {
 		b := w.in[w.r:]
 		w.left = recordHeader + (int(b[3])<<8 | int(b[4]))
 	}
+	return err
 }
 
 // need reads until so many bytes are there.

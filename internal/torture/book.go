@@ -24,12 +24,14 @@ type book struct {
 	// The result, filled in by the comparison.
 	kills, events, deliveries, requests, lost, stuck, givenUp, duplicates, interrupted, integrity, fullTimes int
 
-	codes        map[int]int // errors by SQLite's code
-	slowestOpen  time.Duration
-	slowestSend  time.Duration
-	slowestError time.Duration
-	slowestDrain time.Duration
-	faults       []error
+	postgres                               bool // errors of Send say nothing, most of them
+	terminated, crashes, stopped, overlaps int
+	codes                                  map[int]int // errors by SQLite's code
+	slowestOpen                            time.Duration
+	slowestSend                            time.Duration
+	slowestError                           time.Duration
+	slowestDrain                           time.Duration
+	faults                                 []error
 }
 
 // sent is one event as its senders saw it.
@@ -125,12 +127,12 @@ func (b *book) noteTry(p *process, key string) {
 
 func (b *book) noteError(m message) {
 	b.codes[m.Code]++
-	if m.Code == 0 {
+	if m.Code == 0 && !b.postgres {
 		b.faults = append(b.faults, fmt.Errorf("send of %s failed without a code of SQLite: %s", m.Key, m.Error))
 	}
 	s := b.sends[m.Key]
 	// The commit may be in the WAL already, and be found by whoever opens the file after a crash.
-	s.maybe = s.maybe || m.Code == codeIOErr
+	s.maybe = s.maybe || m.Code == codeIOErr || b.postgres
 	switch {
 	case s.status == sendAcked:
 	case s.maybe:

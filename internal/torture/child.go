@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/outhook/webhook"
-	"github.com/outhook/webhook/store/sqlite"
 )
 
 // roleVariable makes this program, or its test, a child. The child reads its job from stdin and
@@ -31,6 +30,7 @@ const (
 // job is what a child is told.
 type job struct {
 	Path      string
+	Postgres  string // its connection string; "": SQLite, at Path
 	Name      string // prefix of its idempotency keys
 	Seed      uint64
 	Load      int      // events a second
@@ -118,7 +118,7 @@ func deliver(j job) error {
 	}
 	var err error
 	c.Dispatcher, err = webhook.New(st, webhook.Config{
-		Workers: workers, AttemptTimeout: attemptTimeout, DrainTimeout: drainTimeout,
+		Workers: workers, AttemptTimeout: options{Postgres: j.Postgres != ""}.timeout(), DrainTimeout: drainTimeout,
 		// As many as the receiver refuses, and no more: a crash that used up a retry would show.
 		Retry:    webhook.Schedule(slices.Repeat([]time.Duration{20 * time.Millisecond}, refusalsAllowed)...),
 		Observer: c, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -137,13 +137,13 @@ func deliver(j job) error {
 	if err := c.work(ctx, stop); err != nil {
 		return err
 	}
-	return st.Close()
+	return st.close()
 }
 
 // open tries as long as a service's supervisor would: the disk may be full, or the file locked.
-func (c *child) open(ctx context.Context) *sqlite.Store {
+func (c *child) open(ctx context.Context) *store {
 	for {
-		st, err := sqlite.Open(c.Path)
+		st, err := openStore(ctx, c.Path, c.Postgres)
 		if err == nil {
 			return st
 		}
@@ -160,6 +160,9 @@ func (c *child) open(ctx context.Context) *sqlite.Store {
 func (c *child) orphans(ctx context.Context) (found []string, err error) {
 	q := webhook.DeliveryQuery{AllTenants: true, States: []webhook.DeliveryState{webhook.StateSending}}
 	for item, err := range c.Deliveries(ctx, q) {
+		if err != nil && c.Postgres != "" {
+			return nil, nil // the server is about to crash, most likely; with it, this is of no account
+		}
 		if err != nil {
 			return nil, err
 		}

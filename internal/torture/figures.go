@@ -18,6 +18,7 @@ type figures struct {
 	Errors                                                 map[int]int // by SQLite's code
 	TakeOver, LastOver, Open, Send, Error, Drain, Recovery time.Duration
 	Integrity                                              int // checks passed
+	Terminated, Crashes, Stopped, Overlaps                 int // with Postgres
 	Took                                                   time.Duration
 }
 
@@ -36,6 +37,10 @@ func (b *book) sum(f *figures) {
 	f.Interrupted += b.interrupted
 	f.Rescued += b.rescued
 	f.Integrity += b.integrity
+	f.Terminated += b.terminated
+	f.Crashes += b.crashes
+	f.Stopped += b.stopped
+	f.Overlaps += b.overlaps
 	for _, s := range b.sends {
 		if s.status == sendAcked {
 			f.Acked++
@@ -72,6 +77,17 @@ func (f *figures) print(w io.Writer, o options) {
 	line("duplicates", f.Duplicates, fmt.Sprintf("requests after a success; at most %d were in flight", workers*f.Cycles))
 	line("interrupted attempts", f.Interrupted, fmt.Sprintf("%d of deliveries found at a restart", f.Rescued))
 	line("integrity_check ok", f.Integrity, "times")
+	if o.Postgres {
+		line("overlapping attempts", f.Overlaps, "of one delivery, under a live lease")
+		line("connections terminated", f.Terminated, "")
+		line("crashes of the server", f.Crashes, "pg_ctl stop -m immediate")
+		line("processes stopped", f.Stopped, fmt.Sprintf("by SIGSTOP, for %v", 2*pgLease+time.Second))
+		line("slowest take-over", f.TakeOver.Round(time.Millisecond), fmt.Sprintf("of a lease of %v; the limit is %v", pgLease, pgTakeOver))
+		line("slowest Send", f.Send.Round(time.Millisecond), "")
+		line("errors of Send", f.Errors[0], "sent again later")
+		_ = t.Flush()
+		return
+	}
 	line("slowest take-over", f.TakeOver.Round(time.Millisecond), "from opening the store to the first delivery taken over from the dead")
 	line("of the last delivery", f.LastOver.Round(time.Millisecond), "which waits for a slot like all others")
 	line("slowest opening", f.Open.Round(time.Millisecond), "of the store, part of the take-over")

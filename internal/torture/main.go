@@ -7,6 +7,7 @@
 //	go run ./internal/torture -procs 2              two processes at once on the file
 //	go run ./internal/torture -busy                 a third process holds the write lock for random times
 //	go run ./internal/torture -full -cycles 20      the disk, a small tmpfs, fills up at random times (Linux)
+//	go run ./internal/torture -postgres -procs 8    over a throw-away PostgreSQL that crashes itself now and then
 //
 // Each cycle starts a child process and ends it at a random moment of its life; the moments come from
 // -seed, which is printed. After at most -round cycles a last child runs until everything is delivered,
@@ -57,6 +58,9 @@ func parse() options {
 	flag.BoolVar(&o.Term, "term", false, "SIGTERM instead of SIGKILL")
 	flag.BoolVar(&o.Busy, "busy", false, "another process holds the write lock for random times")
 	flag.BoolVar(&o.Full, "full", false, "the disk fills up at random times")
+	flag.BoolVar(&o.Postgres, "postgres", false, "over PostgreSQL; its connections are terminated and the server crashes at random times, "+
+		"and one more process is stopped for two leases")
+	flag.DurationVar(&o.CrashEvery, "crash", o.CrashEvery, "with -postgres: how often the server crashes")
 	flag.StringVar(&o.Dir, "dir", "", "where to keep the database; default: a temporary directory")
 	flag.Parse()
 	o.Progress = os.Stdout
@@ -66,7 +70,10 @@ func parse() options {
 			o.MinLife, o.MaxLife = time.Second, 8*time.Second
 		}
 	}
-	if !given("takeover") && o.Procs == 1 && !o.Busy && !o.Full {
+	if o.Postgres && !given("max") { // a kill every two seconds
+		o.MinLife, o.MaxLife = time.Duration(o.Procs)*time.Second, 3*time.Duration(o.Procs)*time.Second
+	}
+	if !given("takeover") && o.Procs == 1 && !o.Busy && !o.Full && !o.Postgres {
 		o.TakeOver = time.Second
 	}
 	return o

@@ -25,7 +25,7 @@ type process struct {
 
 // start starts a child that delivers.
 func (r *round) start(j job) (*process, error) {
-	j.Path = r.path
+	j.Path, j.Postgres = r.path, r.url
 	p, messages, err := launch(roleDeliver, j)
 	if err != nil {
 		return nil, err

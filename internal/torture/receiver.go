@@ -24,6 +24,8 @@ type receiver struct {
 	mu     sync.Mutex
 	ledger *os.File
 	seen   map[string]int // requests by path and event
+	active map[string]int // the same, not answered yet
+	twice  int            // requests that came while another of the same delivery was active
 	broken error
 }
 
@@ -42,7 +44,7 @@ func newReceiver(ledger string, seed uint64, hangs bool) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{seed: seed, hangs: hangs, ledger: file, seen: map[string]int{}}
+	r := &receiver{seed: seed, hangs: hangs, ledger: file, seen: map[string]int{}, active: map[string]int{}}
 	r.server = httptest.NewServer(r)
 	return r, nil
 }
@@ -143,4 +145,27 @@ func (r *receiver) entries() (all []entry, err error) {
 		all = append(all, e)
 	}
 	return all, lines.Err()
+}
+
+// underWay counts a request until the function it returns is called.
+func (r *receiver) underWay(eventID string, path int) (over func()) {
+	at := fmt.Sprintf("%s/%d", eventID, path)
+	change := func(n int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.active[at] += n; n > 0 && r.active[at] > 1 {
+			r.twice++
+		}
+		if r.active[at] == 0 {
+			delete(r.active, at)
+		}
+	}
+	change(1)
+	return func() { change(-1) }
+}
+
+func (r *receiver) overlapped() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.twice
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/outhook/webhook"
-	"github.com/outhook/webhook/store/sqlite"
+	"github.com/outhook/webhook/internal/pgtest"
 )
 
 type options struct {
@@ -21,7 +21,8 @@ type options struct {
 	Seed                       uint64
 	MinLife, MaxLife           time.Duration
 	TakeOver                   time.Duration // longest allowed; 0: any
-	Term, Busy, Full           bool
+	Term, Busy, Full, Postgres bool
+	CrashEvery                 time.Duration // of the server; with Postgres
 	Dir                        string
 	Progress                   io.Writer
 }
@@ -29,7 +30,7 @@ type options struct {
 func defaults() options {
 	return options{
 		Round: 100, Procs: 1, Load: 150, Seed: 1,
-		MinLife: 5 * time.Millisecond, MaxLife: 600 * time.Millisecond,
+		MinLife: 5 * time.Millisecond, MaxLife: 600 * time.Millisecond, CrashEvery: 15 * time.Second,
 		Progress: io.Discard,
 	}
 }
@@ -67,15 +68,24 @@ type round struct {
 	records   string // the directory of the ledger
 	receiver  *receiver
 	book      *book
+	cluster   *pgtest.Cluster // nil: SQLite
+	url       string          // of the database in it
 	endpoints []webhook.Endpoint
 	figures   *figures
 }
 
 func newRound(o options, n int, f *figures) *round {
-	return &round{o: o, n: n, figures: f, book: newBook()}
+	r := &round{o: o, n: n, figures: f, book: newBook()}
+	r.book.postgres = o.Postgres
+	return r
 }
 
 func (r *round) run(ctx context.Context, cycles int) (err error) {
+	defer func() {
+		if r.cluster != nil {
+			err = errors.Join(err, r.cluster.Stop())
+		}
+	}()
 	if err := r.setUp(ctx); err != nil {
 		return err
 	}
@@ -121,7 +131,10 @@ func (r *round) setUp(ctx context.Context) (err error) {
 	if r.receiver, err = newReceiver(filepath.Join(r.records, "ledger"), r.o.Seed+uint64(r.n), r.o.Term); err != nil {
 		return err
 	}
-	st, err := sqlite.Open(r.path)
+	if err := r.startServer(ctx); err != nil {
+		return err
+	}
+	st, err := openStore(ctx, r.path, r.url)
 	if err != nil {
 		return err
 	}
@@ -136,7 +149,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 		}
 		r.endpoints = append(r.endpoints, e)
 	}
-	return st.Close()
+	return st.close()
 }
 
 // blueprints are the endpoints of each round, by the path that they have at the receiver.
@@ -153,6 +166,8 @@ func blueprints() []webhook.Endpoint {
 // ends that.
 func (r *round) disturb() (stop func() error) {
 	switch {
+	case r.o.Postgres:
+		return r.harass()
 	case r.o.Busy:
 		return r.startBlocker()
 	case r.o.Full:

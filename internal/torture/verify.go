@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/outhook/webhook"
-	"github.com/outhook/webhook/store/sqlite"
 	"github.com/outhook/webhook/store/storetest"
 )
 
@@ -37,6 +36,7 @@ func (r *round) verify(ctx context.Context) {
 	}
 	c.checkSends()
 	c.checkRequests()
+	c.checkLeases()
 	for id := range c.deliveries {
 		c.checkDelivery(id)
 	}
@@ -44,16 +44,16 @@ func (r *round) verify(ctx context.Context) {
 }
 
 func (c *comparison) load(ctx context.Context) error {
-	st, err := sqlite.Open(c.r.path)
+	st, err := openStore(ctx, c.r.path, c.r.url)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer func() { c.r.book.fail(st.close()) }()
 	d, err := webhook.New(st, webhook.Config{})
 	if err != nil {
 		return err
 	}
-	storetest.CheckInvariants(&failing{book: c.r.book}, st)
+	storetest.CheckInvariants(&failing{book: c.r.book}, st.Store)
 	if err := c.loadDatabase(ctx, d); err != nil {
 		return err
 	}

@@ -7,9 +7,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/benchmarks/internal/load"
 	"github.com/outhook/webhook/store/memory"
+	"github.com/outhook/webhook/store/postgres"
 	"github.com/outhook/webhook/store/sqlite"
 )
 
@@ -35,6 +38,22 @@ func openSQLite(ctx context.Context, task *load.Task) (load.Sender, error) {
 
 func openMemory(ctx context.Context, task *load.Task) (load.Sender, error) {
 	return openOuthook(ctx, task, memory.New(), func() error { return nil })
+}
+
+func openPostgres(ctx context.Context, task *load.Task) (load.Sender, error) {
+	pool, err := pgxpool.New(ctx, task.Postgres)
+	if err != nil {
+		return nil, err
+	}
+	st, err := postgres.New(ctx, pool)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return openOuthook(ctx, task, st, func() error {
+		defer pool.Close()
+		return st.Close()
+	})
 }
 
 // farAway is a store on a disk whose every commit takes longer: embedding keeps all else, the optional

@@ -14,6 +14,7 @@ var Senders = map[string]peer.Opener{
 	"fdatasync":      openProbe,
 	"sqlite":         openSQLite,
 	"memory":         openMemory,
+	"postgres":       openPostgres,
 	"river-postgres": openRiverPostgres,
 	"asynq":          openAsynq,
 	"backlite":       openBacklite,

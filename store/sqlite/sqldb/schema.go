@@ -24,8 +24,8 @@ func configure(ctx context.Context, c conn) error {
 		`PRAGMA synchronous = FULL`,
 		`PRAGMA cache_size = -4000`, // 4 MB: a larger one costs more than it saves
 		`PRAGMA temp_store = MEMORY`,
-		`PRAGMA wal_autocheckpoint = 4000`, // pages; Maintain does most of it
-		`PRAGMA journal_size_limit = 67108864`,
+		fmt.Sprintf(`PRAGMA wal_autocheckpoint = %d`, walMost),
+		fmt.Sprintf(`PRAGMA journal_size_limit = %d`, walKept),
 	} {
 		if err := pragmaSet(ctx, c, pragma); err != nil {
 			return err

@@ -188,15 +188,40 @@ func (p *pinned) read(ctx context.Context, do func(conn) error) error {
 	})
 }
 
-// borrow takes a reader and opens it if need be.
-func (p *pinned) borrow(ctx context.Context, do func(conn) (broken bool, err error)) (err error) {
+// borrow lends a reader, outside of any transaction.
+func (p *pinned) borrow(ctx context.Context, do func(conn) (broken bool, err error)) error {
+	return p.lend(ctx, p.reader, func(c *pinnedConn) (bool, error) { return do(c) })
+}
+
+func (p *pinned) write(ctx context.Context, survives durability, do func(conn) error) error {
+	return p.lend(ctx, p.writer, func(c *pinnedConn) (broken bool, err error) {
+		if err := c.survive(ctx, survives); err != nil {
+			return true, err // nobody knows its level
+		}
+		return transact(ctx, c, func() error { return begin(ctx, c) }, do)
+	})
+}
+
+// outside runs do on the writer without a transaction, for pragmas.
+func (p *pinned) outside(ctx context.Context, do func(conn) error) error {
+	return p.lend(ctx, p.writer, func(c *pinnedConn) (broken bool, err error) {
+		if err := c.survive(ctx, powerLoss); err != nil {
+			return true, err
+		}
+		return false, do(c)
+	})
+}
+
+// lend takes a connection from where idle ones wait and opens it if need be. One that is broken, or that
+// do left by a panic, is closed; the next call opens another.
+func (p *pinned) lend(ctx context.Context, idle chan *pinnedConn, do func(*pinnedConn) (broken bool, err error)) (err error) {
 	if err := p.enter(); err != nil {
 		return err
 	}
 	defer p.leave()
 	var c *pinnedConn
 	select {
-	case c = <-p.reader:
+	case c = <-idle:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -206,7 +231,7 @@ func (p *pinned) borrow(ctx context.Context, do func(conn) (broken bool, err err
 			_ = c.close()
 			c = nil
 		}
-		p.reader <- c
+		idle <- c
 	}()
 	if c == nil {
 		if c, err = p.connect(ctx); err != nil {
@@ -215,58 +240,6 @@ func (p *pinned) borrow(ctx context.Context, do func(conn) (broken bool, err err
 	}
 	broken, err = do(c)
 	return err
-}
-
-func (p *pinned) write(ctx context.Context, survives durability, do func(conn) error) (err error) {
-	if err := p.enter(); err != nil {
-		return err
-	}
-	defer p.leave()
-	var c *pinnedConn
-	select {
-	case c = <-p.writer:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	broken := true
-	defer func() {
-		if broken && c != nil {
-			_ = c.close()
-			c = nil
-		}
-		p.writer <- c
-	}()
-	if c == nil { // the last one broke
-		if c, err = p.connect(ctx); err != nil {
-			return err
-		}
-	}
-	if err := c.survive(ctx, survives); err != nil {
-		return err // and the connection is thrown away: nobody knows its level
-	}
-	broken, err = transact(ctx, c, func() error { return begin(ctx, c) }, do)
-	return err
-}
-
-// outside runs do on the writer without a transaction, for pragmas.
-func (p *pinned) outside(ctx context.Context, do func(conn) error) error {
-	if err := p.enter(); err != nil {
-		return err
-	}
-	defer p.leave()
-	select {
-	case c := <-p.writer:
-		defer func() { p.writer <- c }()
-		if c == nil {
-			return nil // the next write opens it
-		}
-		if err := c.survive(ctx, powerLoss); err != nil {
-			return err
-		}
-		return do(c)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (p *pinned) close() error {

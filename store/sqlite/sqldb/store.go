@@ -66,6 +66,9 @@ func Open(connector driver.Connector, db *sql.DB, opts ...Option) (*Store, error
 	if err == nil {
 		err = s.identify(ctx)
 	}
+	if err == nil {
+		err = src.growWAL(ctx, s.id.file+"-wal")
+	}
 	if err != nil {
 		return nil, errors.Join(err, src.close())
 	}

@@ -1,0 +1,515 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
+)
+
+// errAgain: a batch was not as plain as it looked, nothing was stored; take the careful way.
+var errAgain = errors.New("postgres: not a plain batch")
+
+// Commit implements [webhook.Store]. The first try takes for granted that IDs are new, sends all rows of
+// a kind in one statement and counts them. If that fails, the batch is rolled back and what stands in the
+// store already is read before anything is written; that may have to be repeated when others write
+// the same at the same time.
+func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, err error) {
+	for try := range 5 {
+		var busy map[string]bool
+		if busy, err = s.busyKeys(ctx, &b); err != nil {
+			return webhook.Result{}, err
+		}
+		err = s.write(ctx, func(q *session) error {
+			c := newCommit(q, &b, busy, try > 0)
+			if err := c.run(); err != nil {
+				return err
+			}
+			r = c.result
+			return nil
+		})
+		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique) {
+			break
+		}
+	}
+	if err != nil {
+		return webhook.Result{}, err
+	}
+	return r, nil
+}
+
+// commit is one try to store a batch.
+type commit struct {
+	*session
+	batch   *webhook.Batch
+	careful bool
+	busy    map[string]bool // idempotency keys held by open transactions
+	now     int64
+	result  webhook.Result
+	known   standing
+
+	fresh      []freshEvent
+	events     gathered
+	deliveries gathered
+	entries    gathered
+	attempts   gathered
+	notes      notes
+	stats      stats
+	health     map[int64]*health
+	rows       map[int64]*delivery // of outcomes and returns, by key
+	announce   bool                // something is due, and it is nobody's
+}
+
+func newCommit(q *session, b *webhook.Batch, busy map[string]bool, careful bool) *commit {
+	return &commit{
+		session: q, batch: b, careful: careful, busy: busy, now: b.Now.UnixMicro(),
+		events: gathered{form: insertEvents}, deliveries: gathered{form: insertDeliveries},
+		entries: gathered{form: insertEntries}, attempts: gathered{form: insertAttempts},
+		stats: stats{}, rows: map[int64]*delivery{}, health: map[int64]*health{},
+		result: webhook.Result{
+			Sends:    make([]webhook.SendResult, len(b.Sends)),
+			Outcomes: make([]webhook.OutcomeResult, len(b.Outcomes)),
+		},
+	}
+}
+
+func (c *commit) run() error {
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	for i := range c.batch.Sends {
+		if err := c.send(i); err != nil {
+			return err
+		}
+	}
+	for i := range c.fresh {
+		if err := c.insert(&c.fresh[i]); err != nil {
+			return err
+		}
+	}
+	if err := c.flushSends(); err != nil {
+		return err
+	}
+	if c.meetsItself() {
+		if err := c.session.run(c.lockRows()...); err != nil {
+			return err
+		}
+	}
+	if err := c.outcomes(); err != nil {
+		return err
+	}
+	c.last = append(c.last, c.notes.statements(c.session, c.now, c.announce)...)
+	c.last = append(c.last, c.stats.statements(c.session)...)
+	return nil
+}
+
+// prepare reads what all that follows rests on, in one round trip.
+func (c *commit) prepare() error {
+	list := []*statement{{sql: `SELECT generation FROM webhook.meta`, scan: func(r row) error {
+		return r.Scan(&c.result.Generation)
+	}}}
+	list = append(list, c.lookUp()...)
+	list = append(list, c.lockRows()...)
+	if err := c.session.run(list...); err != nil {
+		return err
+	}
+	return c.known.complete(c.session)
+}
+
+func (c *commit) send(i int) error {
+	g := &c.batch.Sends[i]
+	p := group{commit: c, generation: g.Generation, receipts: make([]webhook.Receipt, 0, len(g.Events))}
+	for j := range g.Events {
+		status, err := p.add(&g.Events[j])
+		if err != nil {
+			return err
+		}
+		if status != webhook.SendStored {
+			c.result.Sends[i] = webhook.SendResult{Status: status}
+			if status == webhook.SendConflict {
+				c.result.Sends[i].ConflictAt = j
+			}
+			return nil
+		}
+	}
+	if len(p.fresh) > 0 && g.Generation != c.result.Generation {
+		if !c.careful {
+			return errAgain // it may be a repetition
+		}
+		c.result.Sends[i] = webhook.SendResult{Status: webhook.SendStale}
+		return nil
+	}
+	for k := range p.fresh {
+		c.fresh = append(c.fresh, p.fresh[k])
+		c.known.note(&p.fresh[k])
+	}
+	c.result.Sends[i] = webhook.SendResult{Status: webhook.SendStored, Receipts: p.receipts}
+	return nil
+}
+
+// flushSends writes what was gathered of new events, those with idempotency keys in the order of their
+// keys: transactions that have several of them in common wait for each other in one direction.
+func (c *commit) flushSends() error {
+	var list []*statement
+	var want []int64
+	for _, g := range []*gathered{&c.events, &c.deliveries, &c.entries} {
+		if g.n > 0 {
+			want = append(want, int64(g.n))
+			list = append(list, g.statement())
+		}
+	}
+	if err := c.session.run(list...); err != nil {
+		return err
+	}
+	for i, s := range list {
+		if s.changed != want[i] {
+			return errAgain
+		}
+	}
+	return nil
+}
+
+// meetsItself reports whether an outcome is of a delivery that the same batch brings.
+func (c *commit) meetsItself() bool {
+	for i := range c.batch.Outcomes {
+		key, _, ok := id.Split(id.Delivery, c.batch.Outcomes[i].DeliveryID)
+		if _, known := c.known.deliveries[key]; ok && known {
+			return true
+		}
+	}
+	return false
+}
+
+// group sorts the events of a SendGroup into those to be stored and those that stand already.
+type group struct {
+	*commit
+	generation int64
+	receipts   []webhook.Receipt
+	fresh      []freshEvent
+}
+
+type freshEvent struct {
+	*webhook.NewEvent
+	ident
+	deliveries []ident
+	missing    []int      // the deliveries to be stored
+	replayed   *eventHead // of a replay: the event that stands already
+}
+
+func identsOf(ev *webhook.NewEvent) (f freshEvent, ok bool) {
+	f = freshEvent{NewEvent: ev, deliveries: make([]ident, len(ev.Deliveries))}
+	if f.key, f.rest, ok = id.Split(id.Event, ev.Event.ID); !ok {
+		return f, false
+	}
+	for i := range ev.Deliveries {
+		d := &f.deliveries[i]
+		if d.key, d.rest, ok = id.Split(id.Delivery, ev.Deliveries[i].ID); !ok {
+			return f, false
+		}
+	}
+	return f, true
+}
+
+func (p *group) add(ev *webhook.NewEvent) (status webhook.SendStatus, err error) {
+	f, ok := identsOf(ev)
+	if !ok {
+		return webhook.SendTaken, nil
+	}
+	for i := range ev.Deliveries {
+		if err := p.mustExist(&ev.Deliveries[i]); err != nil {
+			return 0, err
+		}
+	}
+	if ev.Replay {
+		return p.replay(&f)
+	}
+	if status, done := p.standing(&f); done {
+		return status, nil
+	}
+	if ev.Event.IdempotencyKey != "" {
+		if p.busy[busyKey(&ev.Event)] {
+			return webhook.SendBusy, nil
+		}
+		if status, done := p.duplicate(&f); done {
+			return status, nil
+		}
+	}
+	f.missing = make([]int, len(f.deliveries))
+	for i := range f.missing {
+		f.missing[i] = i
+	}
+	p.fresh = append(p.fresh, f)
+	p.receipts = append(p.receipts, receiptOf(ev))
+	return webhook.SendStored, nil
+}
+
+func (c *commit) mustExist(n *webhook.NewDelivery) error {
+	e, err := c.endpoint(c.result.Generation, n.EndpointID)
+	if err == nil && e == nil {
+		err = &webhook.ItemError{Err: fmt.Errorf("delivery %s: %w", n.ID, endpointNotFound(n.EndpointID))}
+	}
+	return err
+}
+
+// standing looks whether the event is in the store already, and its deliveries with it: then it is a
+// repetition; some may have been pruned since.
+func (p *group) standing(f *freshEvent) (status webhook.SendStatus, done bool) {
+	head := p.known.events[f.key]
+	if head != nil && head.rest != f.rest {
+		return webhook.SendTaken, true
+	}
+	for _, d := range f.deliveries {
+		if has, ok := p.known.deliveries[d.key]; ok && (head == nil || has != (link{d.rest, f.key})) {
+			return webhook.SendTaken, true
+		}
+	}
+	for _, other := range p.fresh {
+		if other.key == f.key || slices.ContainsFunc(other.deliveries, func(o ident) bool {
+			return slices.ContainsFunc(f.deliveries, func(d ident) bool { return d.key == o.key })
+		}) {
+			return webhook.SendTaken, true
+		}
+	}
+	if head == nil {
+		return 0, false
+	}
+	p.receipts = append(p.receipts, receiptOf(f.NewEvent))
+	return webhook.SendStored, true
+}
+
+// duplicate looks for another event of the same idempotency key, in the store or earlier in the batch.
+func (p *group) duplicate(f *freshEvent) (status webhook.SendStatus, done bool) {
+	for i := range p.fresh {
+		other := &p.fresh[i]
+		if other.Event.IdempotencyKey == f.Event.IdempotencyKey && other.Event.TenantID == f.Event.TenantID {
+			return p.answer(f, receiptOf(other.NewEvent), other.Fingerprint)
+		}
+	}
+	head := p.known.keys[busyKey(&f.Event)]
+	if head == nil {
+		return 0, false
+	}
+	if head.key == f.key && head.rest == f.rest { // a repetition, met by its key
+		p.receipts = append(p.receipts, receiptOf(f.NewEvent))
+		return webhook.SendStored, true
+	}
+	return p.answer(f, webhook.Receipt{
+		EventID: id.Join(id.Event, head.key, head.rest), DeliveryIDs: deliveryIDs(head.deliveries),
+	}, head.fingerprint)
+}
+
+func (p *group) answer(f *freshEvent, first webhook.Receipt, fingerprint []byte) (webhook.SendStatus, bool) {
+	if !bytes.Equal(f.Fingerprint, fingerprint) {
+		return webhook.SendConflict, true
+	}
+	first.Duplicate = true
+	p.receipts = append(p.receipts, first)
+	return webhook.SendStored, true
+}
+
+func receiptOf(ev *webhook.NewEvent) webhook.Receipt {
+	r := webhook.Receipt{EventID: ev.Event.ID, DeliveryIDs: make([]string, len(ev.Deliveries))}
+	for i := range ev.Deliveries {
+		r.DeliveryIDs[i] = ev.Deliveries[i].ID
+	}
+	return r
+}
+
+func (c *commit) insert(f *freshEvent) error {
+	tenant, typ, created, expires := f.Event.TenantID, f.Event.Type, f.Event.CreatedAt.UnixMicro(), micro(f.Event.ExpiresAt)
+	if h := f.replayed; h != nil {
+		tenant, typ, created, expires = h.tenant, h.typ, c.now, h.expiresAt
+		if err := c.extend(f); err != nil {
+			return err
+		}
+	} else {
+		c.addEvent(f)
+	}
+	for _, i := range f.missing {
+		n, d := &f.Deliveries[i], f.deliveries[i]
+		e, err := c.endpoint(c.result.Generation, n.EndpointID)
+		if err != nil {
+			return err
+		}
+		due := n.DueAt.UnixMicro()
+		next, leasedAt, lease := due, int64(none), int64(0)
+		if n.LeasedBy != "" {
+			next, leasedAt, lease = n.LeaseUntil.UnixMicro(), c.now, 1
+		} else if due <= c.now+soon && e.enabled {
+			c.announce = true
+		}
+		c.deliveries.add(d.key, d.rest, f.key, e.num, tenant, typ, next, due, n.LeasedBy, leasedAt, lease,
+			created, c.now, expires)
+		c.entries.add(e.num, next, d.key, tenant, n.LeasedBy != "", false, expires)
+		c.notes.lower(e.num, next, d.key, 1, e.ordered)
+	}
+	return nil
+}
+
+var insertDeliveries = inserting("webhook.delivery",
+	`key rest event endpoint tenant:text type:text next_at due_at owner:text? leased_at? lease created_at updated_at
+	expires_at?`, "ON CONFLICT DO NOTHING")
+
+// standing is what the store has already of what a batch brings.
+type standing struct {
+	events     map[int64]*eventHead
+	keys       map[string]*eventHead // by tenant and idempotency key
+	deliveries map[int64]link
+}
+
+// link is the rest of a delivery's ID, and its event.
+type link struct{ rest, event int64 }
+
+// lookUp reads it: idempotency keys always, the rest only on the careful way.
+func (c *commit) lookUp() (list []*statement) {
+	k := &c.known
+	k.events, k.keys, k.deliveries = map[int64]*eventHead{}, map[string]*eventHead{}, map[int64]link{}
+	var events, deliveries []int64
+	var tenants, keys []string
+	replay := false
+	for i := range c.batch.Sends {
+		for j := range c.batch.Sends[i].Events {
+			ev := &c.batch.Sends[i].Events[j]
+			f, ok := identsOf(ev)
+			if !ok {
+				continue
+			}
+			events, deliveries = append(events, f.key), append(deliveries, keysOf(f.deliveries)...)
+			replay = replay || ev.Replay
+			if ev.Event.IdempotencyKey != "" {
+				tenants, keys = append(tenants, ev.Event.TenantID), append(keys, ev.Event.IdempotencyKey)
+			}
+		}
+	}
+	if (c.careful || replay) && len(events) > 0 {
+		slices.Sort(events) // a replay adds to them
+		list = append(list, &statement{sql: `SELECT ` + eventHeadColumns + ` FROM webhook.event e
+			WHERE key = ANY($1::bigint[]) ORDER BY key FOR UPDATE`, args: []any{events}, scan: func(r row) error {
+			h, err := scanEventHead(r)
+			k.events[h.key] = h
+			return err
+		}}, &statement{sql: `SELECT key, rest, event FROM webhook.delivery WHERE key = ANY($1::bigint[])`,
+			args: []any{deliveries}, scan: func(r row) error {
+				var key int64
+				var l link
+				err := r.Scan(&key, &l.rest, &l.event)
+				k.deliveries[key] = l
+				return err
+			}})
+	}
+	if len(keys) > 0 {
+		list = append(list, &statement{sql: `SELECT ` + eventHeadColumns + ` FROM unnest($1::text[], $2::text[]) AS u(tenant, key)
+			CROSS JOIN LATERAL (SELECT * FROM webhook.event WHERE tenant = u.tenant AND idempotency_key = u.key
+				AND idempotency_key IS NOT NULL) e`,
+			args: []any{tenants, keys}, scan: func(r row) error {
+				h, err := scanEventHead(r)
+				k.keys[h.tenant+"\x00"+h.idempotencyKey] = h
+				return err
+			}})
+	}
+	return list
+}
+
+// complete drops from what stands the deliveries that were pruned.
+func (k *standing) complete(q *session) error {
+	var all []int64
+	for _, h := range k.keys {
+		all = append(all, keysOf(h.deliveries)...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	has, err := q.existing(all)
+	for _, h := range k.keys {
+		h.deliveries = slices.DeleteFunc(h.deliveries, func(d ident) bool { return !has[d.key] })
+	}
+	return err
+}
+
+// note makes the groups that follow meet an event of this batch.
+func (k *standing) note(f *freshEvent) {
+	if f.replayed != nil {
+		for _, i := range f.missing {
+			k.deliveries[f.deliveries[i].key] = link{f.deliveries[i].rest, f.key}
+		}
+		return
+	}
+	h := &eventHead{
+		key: f.key, rest: f.rest, deliveries: f.deliveries, fingerprint: f.Fingerprint, tenant: f.Event.TenantID,
+		typ: f.Event.Type, idempotencyKey: f.Event.IdempotencyKey, expiresAt: micro(f.Event.ExpiresAt),
+	}
+	k.events[f.key] = h
+	if h.idempotencyKey != "" {
+		k.keys[busyKey(&f.Event)] = h
+	}
+	for _, d := range f.deliveries {
+		k.deliveries[d.key] = link{d.rest, f.key}
+	}
+}
+
+func busyKey(e *webhook.Event) string { return e.TenantID + "\x00" + e.IdempotencyKey }
+
+// maxTested bounds the locks that one look at idempotency keys takes at once.
+const maxTested = 256
+
+// busyKeys finds idempotency keys that an open transaction of a user's is about to take: nobody knows yet
+// how it ends, and an insertion would wait for that. Such a transaction holds an advisory lock on its key,
+// so the look needs no waiting.
+func (s *Store) busyKeys(ctx context.Context, b *webhook.Batch) (busy map[string]bool, err error) {
+	var names []string
+	var locks []int64
+	for i := range b.Sends {
+		for j := range b.Sends[i].Events {
+			if e := &b.Sends[i].Events[j].Event; e.IdempotencyKey != "" && !b.Sends[i].Events[j].Replay {
+				names = append(names, busyKey(e))
+				locks = append(locks, s.lockKey("key", e.TenantID, e.IdempotencyKey))
+			}
+		}
+	}
+	busy = map[string]bool{}
+	lock := `SELECT n, pg_try_advisory_xact_lock_shared(l) FROM unnest($1::bigint[]) WITH ORDINALITY AS u(l, n)`
+	if s.bound {
+		lock = strings.Replace(lock, "_shared", "", 1) // kept until the user's transaction ends
+	}
+	for from := 0; from < len(names); from += maxTested {
+		to := min(from+maxTested, len(names))
+		err := s.test(ctx, func(q *session) error {
+			return q.query(func(r row) error {
+				var n int64
+				var free bool
+				err := r.Scan(&n, &free)
+				if !free {
+					busy[names[from+int(n)-1]] = true
+				}
+				return err
+			}, lock, locks[from:to])
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return busy, nil
+}
+
+// test runs one statement that leaves nothing behind, outside of any transaction unless the user has one.
+func (s *Store) test(ctx context.Context, do func(*session) error) error {
+	p, own := s.src.(*pooled)
+	if !own {
+		return s.write(ctx, do)
+	}
+	if err := p.enter(); err != nil {
+		return err
+	}
+	defer p.leave()
+	c, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return explain(ctx, err)
+	}
+	defer c.Release()
+	return explain(ctx, do(&session{ctx: ctx, c: pgxConn{c}, s: s}))
+}

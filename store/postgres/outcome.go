@@ -1,0 +1,417 @@
+package postgres
+
+import (
+	"time"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
+)
+
+// lockRows reads and locks the rows of all outcomes and returns, with the health of their endpoints.
+func (c *commit) lockRows() []*statement {
+	var keys []int64
+	add := func(deliveryID string) {
+		if key, _, ok := id.Split(id.Delivery, deliveryID); ok {
+			keys = append(keys, key)
+		}
+	}
+	for i := range c.batch.Outcomes {
+		add(c.batch.Outcomes[i].DeliveryID)
+	}
+	for i := range c.batch.Returned {
+		add(c.batch.Returned[i].DeliveryID)
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return []*statement{{sql: `SELECT ` + deliveryColumns + `, e.ordered, ` + healthColumns + `
+		FROM webhook.delivery d JOIN webhook.endpoint e ON e.num = d.endpoint JOIN webhook.health h ON h.endpoint = d.endpoint
+		WHERE d.key = ANY($1::bigint[]) ORDER BY d.key FOR UPDATE OF d`, args: []any{keys}, scan: func(r row) error {
+		var h health
+		d, err := scanDelivery(r, append([]any{&h.ordered}, h.into()...)...)
+		c.rows[d.key] = d
+		if c.health[d.endpoint] == nil {
+			c.health[d.endpoint] = &h
+		}
+		return err
+	}}}
+}
+
+// outcomes takes up what became of claims, and claims handed back.
+func (c *commit) outcomes() error {
+	for i := range c.batch.Outcomes {
+		r, err := c.outcome(&c.batch.Outcomes[i])
+		if err != nil {
+			return err
+		}
+		c.result.Outcomes[i] = r
+	}
+	for _, r := range c.batch.Returned {
+		c.giveBack(r)
+	}
+	if err := c.flushOutcomes(); err != nil {
+		return err
+	}
+	return c.saveHealth()
+}
+
+func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
+	key, rest, ok := id.Split(id.Delivery, o.DeliveryID)
+	d := c.rows[key]
+	if !ok || d == nil || d.rest != rest {
+		return webhook.OutcomeResult{}, nil
+	}
+	live := d.owner != "" && d.lease == o.Lease
+	rec := record{delivery: d, lease: o.Lease, number: d.attempts + 1, given: o.Attempt}
+	if !live || d.state != pending || c.careful {
+		if r, done, err := c.examine(o, &rec); done || err != nil {
+			return r, err
+		}
+	}
+	won := o.Attempt != nil && o.Attempt.Status == webhook.AttemptSucceeded
+	applied := won || live && d.state == pending
+	before := d.state
+	if live {
+		d.owner, d.leasedAt = "", none
+		if d.state != pending {
+			d.nextAt = none
+		}
+	}
+	if applied {
+		c.apply(d, o, won)
+	}
+	if o.Attempt != nil {
+		rec.applied = applied
+		if err := c.record(&rec); err != nil {
+			return webhook.OutcomeResult{}, err
+		}
+		c.observe(d.endpoint, o.Attempt, applied && d.state == exhausted)
+	}
+	d.updatedAt, d.dirty = c.now, true
+	c.stats.move(d.endpoint, before, d.state)
+	if c.health[d.endpoint].ordered {
+		c.notes.unblock(d.endpoint)
+	}
+	return webhook.OutcomeResult{Applied: applied}, nil
+}
+
+// examine finds out whether an outcome was committed before, or its attempt's ID is taken, or it comes
+// late for a lease that Claim gave up on.
+func (c *commit) examine(o *webhook.Outcome, rec *record) (r webhook.OutcomeResult, done bool, err error) {
+	d := rec.delivery
+	if o.Attempt == nil {
+		again := d.settled == o.Lease && o.Lease != 0
+		return webhook.OutcomeResult{Applied: again}, again, nil
+	}
+	if err := c.flushOutcomes(); err != nil {
+		return r, false, err
+	}
+	var replaces, number, applied int64
+	found, err := c.one(`SELECT key, number, applied FROM webhook.attempt WHERE delivery = $1 AND lease = $2`,
+		[]any{d.key, o.Lease}, &replaces, &number, &applied)
+	if err != nil {
+		return r, false, err
+	}
+	if found {
+		rec.replaces, rec.number = replaces, number
+		if applied != attemptLost {
+			return webhook.OutcomeResult{Applied: applied == 1}, true, nil
+		}
+	}
+	if key, _, ok := id.Split(id.Attempt, o.Attempt.ID); !ok {
+		r.Taken = true
+	} else if !found || key != rec.replaces {
+		var one int64
+		r.Taken, err = c.one(`SELECT 1 FROM webhook.attempt WHERE key = $1`, []any{key}, &one)
+	}
+	if err != nil || r.Taken {
+		return r, r.Taken, err
+	}
+	if d.state != pending {
+		// Its event may have been erased; of a pending delivery it never is.
+		head, err := c.eventOf(d.event)
+		if err != nil {
+			return r, false, err
+		}
+		rec.erased = head != nil && head.erased
+	}
+	return r, false, nil
+}
+
+func (c *commit) apply(d *delivery, o *webhook.Outcome, won bool) {
+	d.failed, d.uncharged, d.deferrals = int64(o.Failed), int64(o.Uncharged), int64(o.Deferrals)
+	if o.Attempt == nil {
+		d.settled = o.Lease
+		d.plainTrigger()
+	} else {
+		d.trigger, d.bulk = triggerAutomatic, ""
+	}
+	switch {
+	case won:
+		d.end(succeeded, "", c.now)
+	case o.State.Final():
+		d.end(number(deliveryStates, o.State), string(o.FailureCode), c.now)
+	default:
+		d.dueAt = o.NextAt.UnixMicro()
+		d.nextAt = d.dueAt
+		c.notes.lower(d.endpoint, d.nextAt, d.key, 0, c.health[d.endpoint].ordered)
+	}
+}
+
+// flushOutcomes writes what was gathered of attempts and deliveries.
+func (c *commit) flushOutcomes() error {
+	var list []*statement
+	want := int64(c.attempts.n)
+	if want > 0 {
+		list = append(list, c.attempts.statement())
+	}
+	s := newSaver()
+	for _, key := range sortedKeys(c.rows) {
+		if d := c.rows[key]; d.dirty {
+			s.save(d)
+		}
+	}
+	if err := c.session.run(append(list, s.statements()...)...); err != nil {
+		return err
+	}
+	if want > 0 && list[0].changed != want {
+		return errAgain
+	}
+	return nil
+}
+
+func (c *commit) giveBack(r webhook.Return) {
+	key, rest, ok := id.Split(id.Delivery, r.DeliveryID)
+	d := c.rows[key]
+	if !ok || d == nil || d.rest != rest || d.owner == "" || d.lease != r.Lease {
+		return
+	}
+	ordered := c.health[d.endpoint].ordered
+	d.owner, d.leasedAt, d.dirty = "", none, true
+	d.plainTrigger()
+	if d.state == pending {
+		d.nextAt = d.dueAt
+		c.notes.lower(d.endpoint, d.nextAt, d.key, 0, ordered)
+		c.announce = c.announce || d.nextAt <= c.now+soon
+	} else {
+		d.nextAt = none
+	}
+	if ordered {
+		c.notes.unblock(d.endpoint)
+	}
+}
+
+// record is an attempt on its way into its row.
+type record struct {
+	*delivery
+	lease, number int64
+	given         *webhook.DeliveryAttempt
+	replaces      int64 // the key of the interrupted attempt of the same lease
+	applied       bool
+	lost          bool // Claim writes it
+	erased        bool // its event's payload is gone, and so must be what was captured
+}
+
+const attemptLost = 2
+
+// record stores an attempt under its lease, in the place of an interrupted one or with the next number.
+func (c *commit) record(rec *record) error {
+	if rec.replaces != 0 {
+		if err := c.exec(`DELETE FROM webhook.attempt WHERE key = $1`, rec.replaces); err != nil {
+			return err
+		}
+	} else {
+		rec.delivery.attempts++
+	}
+	if !addAttempt(&c.attempts, rec, c.now) {
+		return errAgain // the careful way answers that the ID cannot be kept
+	}
+	rec.delivery.summarise(rec)
+	return nil
+}
+
+// summarise keeps the last attempt on the delivery's row.
+func (d *delivery) summarise(rec *record) {
+	if rec.number < d.attempts {
+		return
+	}
+	a := rec.given
+	d.lastAt, d.lastCode = a.StartedAt.UnixMicro(), string(a.ErrorCode)
+	d.lastStatus, d.lastError = none, nil
+	if a.StatusCode != nil {
+		d.lastStatus = int64(*a.StatusCode)
+	} else {
+		d.lastError = []byte(a.Error)
+	}
+}
+
+// health is an endpoint's, read and perhaps changed by a commit.
+type health struct {
+	failingSince, failures, exhausted, lastSuccessAt, lastFailureAt int64
+	ordered                                                         bool
+	seen                                                            []seenAttempt
+}
+
+// seenAttempt is what an attempt says about an endpoint.
+type seenAttempt struct {
+	*webhook.DeliveryAttempt
+	exhausted bool
+}
+
+var healthColumns = `h.failures, h.exhausted, ` + nullable("h.failing_since", "h.last_success_at", "h.last_failure_at")
+
+func (h *health) into() []any {
+	return []any{&h.failures, &h.exhausted, &h.failingSince, &h.lastSuccessAt, &h.lastFailureAt}
+}
+
+func (h *health) public() webhook.EndpointHealth {
+	return webhook.EndpointHealth{
+		FailingSince: timeOf(h.failingSince), Failures: h.failures, Exhausted: h.exhausted,
+		LastSuccessAt: timeOf(h.lastSuccessAt), LastFailureAt: timeOf(h.lastFailureAt),
+	}
+}
+
+func healthOf(e webhook.EndpointHealth) health {
+	return health{
+		failingSince: micro(e.FailingSince), failures: e.Failures, exhausted: e.Exhausted,
+		lastSuccessAt: micro(e.LastSuccessAt), lastFailureAt: micro(e.LastFailureAt),
+	}
+}
+
+// observe adds an attempt to the endpoint's hours, and notes it for its health. Interrupted ones say
+// nothing about the endpoint, and canceled ones nothing about its health.
+func (c *commit) observe(endpoint int64, a *webhook.DeliveryAttempt, exhausted bool) {
+	c.stats.attempt(endpoint, a)
+	if a.Status == webhook.AttemptFailed || a.Status == webhook.AttemptSucceeded {
+		h := c.health[endpoint]
+		h.seen = append(h.seen, seenAttempt{a, exhausted})
+	}
+}
+
+// after is the health once all that was seen has been taken in.
+func (h health) after() health {
+	was := h.public()
+	now := was
+	for _, a := range h.seen {
+		if a.Status == webhook.AttemptSucceeded {
+			now.FailingSince, now.Failures, now.Exhausted = time.Time{}, 0, 0
+			now.LastSuccessAt = later(now.LastSuccessAt, a.CompletedAt.Truncate(time.Minute).UTC())
+			continue
+		}
+		if now.FailingSince.IsZero() {
+			now.FailingSince = whole(a.StartedAt)
+		}
+		now.Failures++
+		now.LastFailureAt = later(now.LastFailureAt, whole(a.CompletedAt))
+		if a.exhausted {
+			now.Exhausted++
+		}
+	}
+	return healthOf(now)
+}
+
+var saveHealths = updating("webhook.health",
+	`endpoint failing_since? failures exhausted last_success_at? last_failure_at?`, 1)
+
+// saveHealth writes the health that changed. Most commits change none, and then no row is locked; the
+// others read it again under the lock, since another process may have counted in between.
+func (c *commit) saveHealth() error {
+	var changed []int64
+	for _, num := range sortedKeys(c.health) {
+		h := c.health[num]
+		if now := h.after(); now.public() != h.public() {
+			changed = append(changed, num)
+		}
+	}
+	if len(changed) > 0 {
+		if err := c.query(func(r row) error {
+			var num int64
+			var h health
+			err := r.Scan(append([]any{&num}, h.into()...)...)
+			h.seen, h.ordered = c.health[num].seen, c.health[num].ordered
+			c.health[num] = &h
+			return err
+		}, `SELECT h.endpoint, `+healthColumns+` FROM webhook.health h WHERE endpoint = ANY($1::bigint[])
+			ORDER BY endpoint FOR UPDATE`, changed); err != nil {
+			return err
+		}
+		g := gathered{form: saveHealths}
+		for _, num := range changed {
+			h := c.health[num].after()
+			c.health[num].failingSince, c.health[num].failures, c.health[num].exhausted = h.failingSince, h.failures, h.exhausted
+			c.health[num].lastSuccessAt, c.health[num].lastFailureAt, c.health[num].seen = h.lastSuccessAt, h.lastFailureAt, nil
+			g.add(num, h.failingSince, h.failures, h.exhausted, h.lastSuccessAt, h.lastFailureAt)
+		}
+		c.last = append(c.last, g.statement())
+	}
+	for i := range c.batch.Outcomes {
+		key, rest, ok := id.Split(id.Delivery, c.batch.Outcomes[i].DeliveryID)
+		if d := c.rows[key]; ok && d != nil && d.rest == rest {
+			c.result.Outcomes[i].Health = c.health[d.endpoint].public()
+		}
+	}
+	return nil
+}
+
+var insertAttempts = inserting("webhook.attempt",
+	`key rest delivery lease endpoint tenant:text started_at delivered_at? responded_at? completed_at duration_ms
+	retry_after_ms? next_attempt_at? created_at updated_at detail_pruned_at? number status_code? resends trigger
+	status applied truncated:truth bulk:text? error_code:text? error:blob timings:text? method:text url:text
+	remote_addr:text? request_headers:text? response_headers:text? preview:blob`, "ON CONFLICT DO NOTHING")
+
+// addAttempt gathers an attempt's row. It returns false if the ID cannot be kept.
+func addAttempt(in *gathered, rec *record, now int64) bool {
+	a, d := rec.given, rec.delivery
+	key, rest, ok := id.Split(id.Attempt, a.ID)
+	if !ok {
+		return false
+	}
+	applied := int64(0)
+	if rec.lost {
+		applied = attemptLost
+	} else if rec.applied {
+		applied = 1
+	}
+	created, updated := now, now
+	if !a.CreatedAt.IsZero() {
+		created = a.CreatedAt.UnixMicro()
+	}
+	if !a.UpdatedAt.IsZero() {
+		updated = a.UpdatedAt.UnixMicro()
+	}
+	request, response, preview, prunedAt := jsonMap(a.RequestHeaders), jsonMap(a.ResponseHeaders), []byte(nil), microPtr(a.DetailPrunedAt)
+	if a.ResponseBodyPreview != nil {
+		preview = []byte(*a.ResponseBodyPreview)
+	}
+	if rec.erased && (request != "" || response != "" || preview != nil) {
+		request, response, preview, prunedAt, updated = "", "", nil, now, now
+	}
+	in.add(key, rest, d.key, rec.lease, d.endpoint, d.tenant, a.StartedAt.UnixMicro(), microPtr(a.DeliveredAt),
+		microPtr(a.RespondedAt), a.CompletedAt.UnixMicro(), a.DurationMS, int64Ptr(a.RetryAfterMS), microPtr(a.NextAttemptAt),
+		created, updated, prunedAt, rec.number, intPtr(a.StatusCode), int64(a.Resends), number(triggers, a.Trigger),
+		number(attemptStatuses, a.Status), applied, a.ResponseBodyTruncated, a.BulkRetryID, string(a.ErrorCode),
+		bytesOf(a.Error), timings(a.Timings), a.Method, a.URL, a.RemoteAddr, request, response, preview)
+	return true
+}
+
+// bytesOf is nil for "".
+func bytesOf(s string) []byte {
+	if s == "" {
+		return nil
+	}
+	return []byte(s)
+}
+
+func intPtr(n *int) int64 {
+	if n == nil {
+		return none
+	}
+	return int64(*n)
+}
+
+func int64Ptr(n *int64) int64 {
+	if n == nil {
+		return none
+	}
+	return *n
+}

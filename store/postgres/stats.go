@@ -1,0 +1,225 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
+)
+
+// Kinds of hour 0 are the states of deliveries. Of other hours: the latency bucket, or noResponse;
+// failures have failedKind added.
+const (
+	noResponse = 12
+	failedKind = 16
+	hour       = int64(time.Hour / time.Microsecond)
+)
+
+type statKey struct{ endpoint, hour, kind int64 }
+
+// stats gathers changes of counters.
+type stats map[statKey]int64
+
+func (s stats) add(endpoint, hour, kind, n int64) { s[statKey{endpoint, hour, kind}] += n }
+
+// move counts a delivery as of another state. Leases are not counted: a delivery under way on an
+// endpoint that is paused meanwhile counts as held.
+func (s stats) move(endpoint, from, to int64) {
+	if from != to {
+		s.add(endpoint, 0, from, -1)
+		s.add(endpoint, 0, to, 1)
+	}
+}
+
+func (s stats) attempt(endpoint int64, a *webhook.DeliveryAttempt) {
+	if a.Status == webhook.AttemptInterrupted {
+		return
+	}
+	kind := int64(noResponse)
+	if a.StatusCode != nil {
+		bucket, _ := slices.BinarySearch(webhook.LatencyBounds[:], a.DurationMS)
+		kind = int64(bucket)
+	}
+	if a.Status != webhook.AttemptSucceeded {
+		kind += failedKind
+	}
+	at := a.CompletedAt.UnixMicro()
+	s.add(endpoint, at-at%hour, kind, 1)
+}
+
+// Deliveries are taken from what is pending before the note of their Send is entered: a counter may
+// be below zero for a while, and the sum with the notes is right.
+var upsertStats = inserting("webhook.stat AS s", `endpoint hour kind shard n`,
+	`ORDER BY u.endpoint, u.hour, u.kind ON CONFLICT (endpoint, hour, kind, shard) DO UPDATE SET n = s.n + excluded.n`)
+
+// statements come last in a transaction: until its end others of this process wait to count the same.
+func (s stats) statements(q *session) []*statement {
+	keys := make([]statKey, 0, len(s))
+	for k, n := range s {
+		if n != 0 {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	slices.SortFunc(keys, func(a, b statKey) int {
+		return cmp.Or(cmp.Compare(a.endpoint, b.endpoint), cmp.Compare(a.hour, b.hour), cmp.Compare(a.kind, b.kind))
+	})
+	g := gathered{form: upsertStats}
+	for _, k := range keys {
+		g.add(k.endpoint, k.hour, k.kind, q.s.shard, s[k])
+	}
+	return []*statement{g.statement()}
+}
+
+// Stats implements [webhook.Store].
+func (s *Store) Stats(ctx context.Context, now time.Time, sq webhook.StatsQuery) (out webhook.Stats, err error) {
+	err = s.read(ctx, func(q *session) error {
+		t := total{session: q, now: now}
+		if found := t.scope(sq); !found {
+			return nil
+		}
+		if err := t.totals(); err != nil {
+			return err
+		}
+		if err := t.oldest(); err != nil {
+			return err
+		}
+		err = t.hours(sq)
+		out = t.sum
+		return err
+	})
+	return out, err
+}
+
+// total sums up the counters of the endpoints in its scope.
+type total struct {
+	*session
+	now time.Time
+	of  filter // of the endpoints e that are asked for
+	sum webhook.Stats
+}
+
+func (t *total) scope(sq webhook.StatsQuery) (found bool) {
+	if !sq.AllTenants {
+		t.of.and("e.tenant = ?", sq.TenantID)
+	}
+	if sq.EndpointID != "" {
+		key, rest, ok := id.Split(id.Endpoint, sq.EndpointID)
+		if !ok {
+			return false
+		}
+		t.of.and("e.key = ? AND e.rest = ?", key, rest)
+	}
+	t.of.and("NOT e.erased")
+	return true
+}
+
+func (t *total) totals() error {
+	add := func(r row) error {
+		var kind, n int64
+		var held bool
+		err := r.Scan(&kind, &held, &n)
+		switch kind {
+		case pending:
+			t.sum.Pending += n
+			if held {
+				t.sum.Held += n
+			}
+		case succeeded:
+			t.sum.Succeeded += n
+		case exhausted:
+			t.sum.Exhausted += n
+		case gone:
+			t.sum.Gone += n
+		case canceled:
+			t.sum.Canceled += n
+		case expired:
+			t.sum.Expired += n
+		}
+		return err
+	}
+	return t.session.run(
+		&statement{sql: `SELECT s.kind, e.state IN (1, 2), sum(s.n)::bigint FROM webhook.endpoint e
+			JOIN webhook.stat s ON s.endpoint = e.num AND s.hour = 0` + t.of.where() + ` GROUP BY 1, 2`, args: t.of.args, scan: add},
+		&statement{sql: `SELECT 0, e.state IN (1, 2), sum(x.fresh)::bigint FROM webhook.note n
+			CROSS JOIN LATERAL unnest(n.endpoint, n.fresh) AS x(num, fresh) JOIN webhook.endpoint e ON e.num = x.num` +
+			t.of.where() + ` GROUP BY 2`, args: t.of.args, scan: add})
+}
+
+// oldest asks the due heads for the delivery that waits longest. Heads come in order and are never too
+// late, so it stops at the first that cannot be better. What only notes tell of is due as they say, or was.
+func (t *total) oldest() error {
+	now := t.now.UnixMicro()
+	w := filter{terms: slices.Clone(t.of.terms), args: slices.Clone(t.of.args)}
+	w.and("e.state = 0")
+	due := w.arg(now)
+	var heads []taking
+	err := t.query(func(r row) error {
+		var h taking
+		err := r.Scan(&h.nextAt, &h.endpoint, &h.firstKey, &h.ordered)
+		heads = append(heads, h)
+		return err
+	}, `SELECT min(x.next_at), e.num, min(x.first_key), e.ordered FROM webhook.endpoint e JOIN (
+			SELECT endpoint, next_at, first_key FROM webhook.head WHERE NOT held AND next_at <= `+due+`
+			UNION ALL SELECT u.endpoint, u.next_at, u.key FROM webhook.note n
+				CROSS JOIN LATERAL unnest(n.endpoint, n.next_at, n.key) AS u(endpoint, next_at, key)
+				WHERE n.at <= `+due+` AND u.next_at <= `+due+`) x ON x.endpoint = e.num`+
+		w.where()+` GROUP BY e.num ORDER BY 1`, w.args...)
+	if err != nil {
+		return err
+	}
+	best := now
+	for _, h := range heads {
+		if t.sum.OldestDueAt != nil && h.nextAt > best {
+			break
+		}
+		nextAt, dueAt, found, err := t.next(&h, now)
+		if err != nil {
+			return err
+		}
+		if at := fromMicro(dueAt); found && nextAt <= now && (t.sum.OldestDueAt == nil || at.Before(*t.sum.OldestDueAt)) {
+			t.sum.OldestDueAt, best = &at, nextAt
+		}
+	}
+	return nil
+}
+
+func (t *total) hours(sq webhook.StatsQuery) error {
+	from, until := sq.Since, sq.Until
+	if from.IsZero() {
+		from = t.now.Add(-24 * time.Hour)
+	}
+	if until.IsZero() {
+		until = t.now.Add(time.Hour)
+	}
+	w := filter{terms: slices.Clone(t.of.terms), args: slices.Clone(t.of.args)}
+	// Hours that touch the span; hour 0 holds totals.
+	w.and("s.hour >= ? AND s.hour < ?", max(1, from.UnixMicro()-hour+1), ceilMicro(until))
+	return t.query(func(r row) error {
+		var start, kind, n int64
+		if err := r.Scan(&start, &kind, &n); err != nil {
+			return err
+		}
+		at := fromMicro(start)
+		if n := len(t.sum.Hours); n == 0 || !t.sum.Hours[n-1].Start.Equal(at) {
+			t.sum.Hours = append(t.sum.Hours, webhook.HourStats{Start: at})
+		}
+		h := &t.sum.Hours[len(t.sum.Hours)-1]
+		if kind >= failedKind {
+			kind -= failedKind
+			h.Failed += n
+		} else {
+			h.Succeeded += n
+		}
+		if kind < noResponse {
+			h.Latency[kind] += n
+		}
+		return nil
+	}, `SELECT s.hour, s.kind, sum(s.n)::bigint FROM webhook.endpoint e JOIN webhook.stat s ON s.endpoint = e.num`+
+		w.where()+` GROUP BY 1, 2 ORDER BY 1, 2`, w.args...)
+}
