@@ -94,6 +94,10 @@ func (e *ItemError) Unwrap() error { return e.Err }
 //
 // A fault of a single item in a batch is an [*ItemError]; everything else (busy, full, I/O, lost
 // connection) is the store's own error and is given to all who wait for the batch.
+//
+// What a store can do beyond this ([OwnerStore], [BulkStore], [ClockStore], …) is asked of its type: to wrap
+// one, embed its concrete type. A struct that embeds a Store hides the rest, and then, say, the leases of a
+// dead process end only with time.
 type Store interface {
 	QueueStore
 	EndpointStore
