@@ -198,9 +198,8 @@ func (s *storm) nothingLost(sent int) {
 }
 
 // TestStorm holds the promise that endpoints in trouble leave the others' latency alone: p99 from Send to
-// receipt at most twice as long. Other work on the machine spoils pairs, so two of nine must keep it; where
-// a backlog is let loose on others, it is four times as long in the best of pairs. The benchmark states the
-// figure.
+// receipt at most twice as long. Other work on the machine spoils pairs, so two of nine must keep it. That
+// is lenient; the benchmark states the figure.
 func TestStorm(t *testing.T) {
 	const pairs, n = 9, 500
 	calm, rough := newStorm(t, openSQLite(t, "calm.db"), false, 0), newStorm(t, openSQLite(t, "rough.db"), true, 20_000)
