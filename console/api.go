@@ -13,24 +13,31 @@ import (
 	"github.com/outhook/webhook/schema"
 )
 
-func (c *console) apiRoutes() {
-	c.handle("GET /webhook-deliveries", (*call).apiDeliveries)
-	c.handle("GET /webhook-deliveries/{id}", (*call).apiDelivery)
-	c.handle("GET /webhook-deliveries/{id}/attempts", (*call).apiDeliveryAttempts)
-	c.handle("POST /webhook-deliveries/{id}/retry", (*call).apiRetry)
-	c.handle("POST /webhook-deliveries/{id}/cancel", (*call).apiCancel)
-	c.handle("GET /webhook-attempts", (*call).apiAttempts)
-	c.handle("GET /webhook-events", (*call).apiEvents)
-	c.handle("GET /webhook-events/{id}", (*call).apiEvent)
-	c.handle("GET /webhook-endpoints", (*call).apiEndpoints)
-	c.handle("GET /webhook-endpoints/{id}", (*call).apiEndpoint)
-	c.handle("POST /webhook-endpoints/{id}/{action}", (*call).apiEndpointAction)
-	c.handle("GET /webhook-stats", (*call).apiStats)
-	c.handle("GET /webhook-bulk-retries", (*call).apiBulkRetries)
-	c.handle("POST /webhook-bulk-retries", (*call).apiCreateBulkRetry)
-	c.handle("GET /webhook-bulk-retries/{id}", (*call).apiBulkRetry)
-	c.handle("POST /webhook-bulk-retries/{id}/cancel", (*call).apiCancelBulkRetry)
-	c.handle("GET /openapi.json", (*call).openAPI)
+func apiRoutes() []route {
+	return []route{
+		{pattern: "GET /webhook-deliveries", serve: (*call).apiDeliveries},
+		{pattern: "GET /webhook-deliveries/{id}", serve: (*call).apiDelivery},
+		{pattern: "GET /webhook-deliveries/{id}/attempts", serve: (*call).apiDeliveryAttempts},
+		{pattern: "POST /webhook-deliveries/{id}/retry", serve: (*call).apiRetry},
+		{pattern: "POST /webhook-deliveries/{id}/cancel", serve: (*call).apiCancel},
+		{pattern: "GET /webhook-attempts", serve: (*call).apiAttempts},
+		{pattern: "GET /webhook-events", serve: (*call).apiEvents},
+		{pattern: "GET /webhook-events/{id}", serve: (*call).apiEvent},
+		{pattern: "GET /webhook-endpoints", serve: (*call).apiEndpoints},
+		{pattern: "GET /webhook-endpoints/{id}", serve: (*call).apiEndpoint},
+		{pattern: "POST /webhook-endpoints/{id}/pause", serve: apiSwitch((*webhook.Dispatcher).PauseEndpoint)},
+		{pattern: "POST /webhook-endpoints/{id}/unpause", serve: apiSwitch((*webhook.Dispatcher).UnpauseEndpoint)},
+		{pattern: "POST /webhook-endpoints/{id}/enable", serve: apiSwitch((*webhook.Dispatcher).EnableEndpoint)},
+		{pattern: "POST /webhook-endpoints/{id}/disable", serve: onEndpoint((*call).apiDisable)},
+		{pattern: "POST /webhook-endpoints/{id}/ping", serve: onEndpoint((*call).apiPing)},
+		{pattern: "POST /webhook-endpoints/{id}/rotate-secret", serve: onEndpoint((*call).apiRotateSecret)},
+		{pattern: "GET /webhook-stats", serve: (*call).apiStats},
+		{pattern: "GET /webhook-bulk-retries", serve: (*call).apiBulkRetries},
+		{pattern: "POST /webhook-bulk-retries", serve: (*call).apiCreateBulkRetry},
+		{pattern: "GET /webhook-bulk-retries/{id}", serve: (*call).apiBulkRetry},
+		{pattern: "POST /webhook-bulk-retries/{id}/cancel", serve: (*call).apiCancelBulkRetry},
+		{pattern: "GET /openapi.json", serve: (*call).openAPI},
+	}
 }
 
 func (c *call) json(status int, v any) error {
