@@ -202,8 +202,8 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		return r.storeFault(ctx, err), false
 	}
 	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
-	limit, caps, exclude := r.queue.wants(paused)
-	if limit <= 0 {
+	want := r.queue.wants(paused)
+	if want.limit <= 0 {
 		// There is no room for claims, which tell of changed endpoints otherwise.
 		if err := d.directory.refresh(ctx, d.store); err != nil {
 			return r.storeFault(ctx, err), false
@@ -213,11 +213,11 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	now := d.now()
 	var early map[string]int
 	if !r.once {
-		early = d.probes.wanted(now, exclude)
+		early = d.probes.wanted(now, want.exclude)
 	}
 	res, err := d.store.Claim(ctx, ClaimRequest{
 		Now: now, LeaseUntil: now.Add(d.directory.longestTimeout() + leaseMargin),
-		Limit: limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude, Early: early,
+		Limit: want.limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: want.caps, Exclude: want.exclude, Early: early,
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
 	if err == nil {
@@ -233,7 +233,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	case <-r.room: // what this claim brought has filled it
 	default:
 	}
-	r.queue.claimed(drained, append(res.Backlog, released...), exclude)
+	r.queue.claimed(want, res.Claims, drained, append(res.Backlog, released...))
 	switch {
 	case !drained && len(res.Claims) > 0, len(released) > 0:
 		return 0, false
@@ -247,7 +247,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if r.inPause() {
 		wait = min(wait, time.Until(r.paused))
 	}
-	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(exclude) == 0
+	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(want.exclude) == 0
 }
 
 // storeFault notes a fault, unless it is only that ctx ended, and says how long to wait.
