@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -99,10 +100,41 @@ func (c *call) apiDeliveries() error {
 func deliveryID(item webhook.DeliveryListItem) string { return item.ID }
 
 func (c *call) listDeliveries(q webhook.DeliveryQuery) ([]webhook.DeliveryListItem, error) {
+	return c.listUntil(c.r.Context(), q)
+}
+
+// listUntil lists with a context of its own.
+func (c *call) listUntil(ctx context.Context, q webhook.DeliveryQuery) (items []webhook.DeliveryListItem, err error) {
 	if c.foreign(q.EndpointID) {
 		return nil, nil
 	}
-	return c.d.ListDeliveries(c.r.Context(), q)
+	queries := byAnswer(q)
+	for _, q := range queries {
+		some, err := c.d.ListDeliveries(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, some...)
+	}
+	if len(queries) > 1 {
+		slices.SortFunc(items, func(a, b webhook.DeliveryListItem) int { return strings.Compare(b.ID, a.ID) })
+		items = items[:min(len(items), q.Limit)]
+	}
+	return items, nil
+}
+
+// byAnswer asks for an answer that was no success by its error code as well: for that stores have an index.
+func byAnswer(q webhook.DeliveryQuery) []webhook.DeliveryQuery {
+	if q.ResponseClass == 0 || q.ResponseClass == 2 || q.ErrorCode != "" || q.EventID != "" {
+		return []webhook.DeliveryQuery{q}
+	}
+	q.ErrorCode = webhook.CodeBadResponse
+	if q.ResponseClass != 4 {
+		return []webhook.DeliveryQuery{q}
+	}
+	gone := q // 410
+	gone.ErrorCode = webhook.CodeEndpointGone
+	return []webhook.DeliveryQuery{q, gone}
 }
 
 // fullDelivery is a DeliveryListItem with all that a list leaves out.

@@ -152,20 +152,21 @@ const confirmTime = 150 * time.Millisecond
 func (c *call) countAll(q webhook.DeliveryQuery) (n int, exact bool, err error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), confirmTime)
 	defer cancel()
-	if c.foreign(q.EndpointID) {
-		return 0, true, nil
-	}
 	q.Limit = countRows
-	for _, err := range c.d.Deliveries(ctx, q) {
+	for {
+		items, err := c.listUntil(ctx, q)
 		switch {
 		case err != nil && ctx.Err() != nil && c.r.Context().Err() == nil:
 			return n, false, nil
 		case err != nil:
 			return n, false, err
 		}
-		n++
+		n += len(items)
+		if len(items) < countRows {
+			return n, true, nil
+		}
+		q.After = items[len(items)-1].ID
 	}
-	return n, true, nil
 }
 
 // encodeQuery is the inverse of params.deliveries.

@@ -155,10 +155,7 @@ func (c *call) listQuickly(q webhook.DeliveryQuery) (items []webhook.DeliveryLis
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), listTime)
 	defer cancel()
-	if c.foreign(q.EndpointID) {
-		return nil, true, nil
-	}
-	items, err = c.d.ListDeliveries(ctx, q)
+	items, err = c.listUntil(ctx, q)
 	if err != nil && ctx.Err() != nil && c.r.Context().Err() == nil {
 		return nil, false, nil
 	}
@@ -246,11 +243,8 @@ func (c *call) countersOf(q webhook.DeliveryQuery) (counts [4]int64, known bool,
 
 // boundedCount says how many there are, as far as that is had quickly.
 func (c *call) boundedCount(ctx context.Context, q webhook.DeliveryQuery) string {
-	if c.foreign(q.EndpointID) {
-		return "0"
-	}
 	q.Limit = countRows
-	items, err := c.d.ListDeliveries(ctx, q)
+	items, err := c.listUntil(ctx, q)
 	switch {
 	case err != nil:
 		return "" // the list itself, which is asked for first, reports what is wrong
