@@ -205,7 +205,8 @@ CREATE INDEX webhook_attempt_status_endpoint ON webhook_attempt (endpoint, statu
 CREATE INDEX webhook_attempt_code ON webhook_attempt (error_code) WHERE error_code IS NOT NULL;
 CREATE INDEX webhook_attempt_code_tenant ON webhook_attempt (tenant, error_code) WHERE error_code IS NOT NULL;
 CREATE INDEX webhook_attempt_code_endpoint ON webhook_attempt (endpoint, error_code) WHERE error_code IS NOT NULL;
--- An ID is made when the attempt ends: here are those that took longer, or were found interrupted.
+-- An ID is made with its delivery or when the attempt ends: here are those that took longer, or were found
+-- interrupted.
 CREATE INDEX webhook_attempt_odd ON webhook_attempt (started_at)
 	WHERE (key >> 21) - started_at / 1000 NOT BETWEEN -2000 AND 20000;
 
