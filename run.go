@@ -370,12 +370,27 @@ func (r *run) deliver(j *job) {
 		return
 	}
 	a := d.sender.attempt(r.attempts, *c, k.target)
-	a.ID = d.newID(id.Attempt)
+	a.ID = d.attemptID(c, &a)
 	a.CreatedAt, a.UpdatedAt = a.CompletedAt, a.CompletedAt
 	if a.Status == AttemptFailed && c.early(&a) { // at once: others may be about to follow
 		d.probes.failed(c.EndpointID, d.now(), true, &a, true)
 	}
 	r.finish(j, k, d.decideSafely(*c, &k.endpoint, &a), capacityOf(&a))
+}
+
+// soon is how long after its delivery an attempt may start and have its ULID: lists by time take an ID for
+// about when an attempt began.
+const soon = time.Second
+
+// attemptID gives the first attempt of a delivery that goes out at once the ULID of its delivery, by which
+// a store can find it without an index; any other attempt has one of its own.
+func (d *Dispatcher) attemptID(c *Claim, a *DeliveryAttempt) string {
+	if c.Lease == 1 && c.AttemptNumber == 1 && a.StartedAt.Sub(c.CreatedAt) < soon {
+		if key, _, ok := id.Split(id.Delivery, c.DeliveryID); ok && id.Time(key).Sub(a.StartedAt).Abs() < soon {
+			return id.Attempt + c.DeliveryID[len(id.Delivery):]
+		}
+	}
+	return d.newID(id.Attempt)
 }
 
 func (r *run) finish(j *job, k *known, o Outcome, c capacity) {
