@@ -1,19 +1,20 @@
-package sqldb
+// Package packed writes what is never searched for of an attempt into two values for a database, since a
+// column costs as much to write as its value: the body is what stays, the capture what retention and erasure
+// take away.
+package packed
 
 import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/outhook/webhook"
 )
 
-// Most of an attempt is never searched for. It stands packed in two columns, since a column costs as
-// much to write as its value: body for what stays, capture for what retention and erasure take away.
-//
-// A body is the number of its flags, then what they announce, in the order of packBody. Times are
-// microseconds after started_at. Only ever add flags.
+// A body is the number of its flags, then what they announce, in the order of Pack. Times are
+// microseconds after the attempt's StartedAt. Only ever add flags.
 const (
 	hasBulk = 1 << iota
 	hasStatusCode
@@ -30,14 +31,23 @@ const (
 	isLost    // Claim wrote it for a lost lease
 )
 
-// attemptBody is what a body holds beside the fields of the attempt itself.
-type attemptBody struct {
-	rest, number, bulk int64
-	created            int64
-	applied, lost      bool
+// triggers are numbered by their place. Only ever append.
+var triggers = []webhook.Trigger{
+	webhook.TriggerInitial, webhook.TriggerAutomatic, webhook.TriggerManual, webhook.TriggerBulkRetry,
+	webhook.TriggerUnpause,
 }
 
-func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
+// Body is what a body holds beside the fields of the attempt itself.
+type Body struct {
+	Rest          int64 // of the attempt's ID
+	Number        int64
+	Bulk          int64 // the store's number for the bulk retry; 0: none
+	Created       int64
+	Applied, Lost bool
+}
+
+// Pack returns the body of an attempt.
+func (b Body) Pack(a *webhook.DeliveryAttempt) []byte {
 	flags := uint64(0)
 	set := func(flag uint64, on bool) bool {
 		if on {
@@ -45,7 +55,7 @@ func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
 		}
 		return on
 	}
-	set(hasBulk, b.bulk != 0)
+	set(hasBulk, b.Bulk != 0)
 	set(hasStatusCode, a.StatusCode != nil)
 	set(hasError, a.Error != "")
 	set(hasDelivered, a.DeliveredAt != nil)
@@ -56,20 +66,20 @@ func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
 	set(hasNextAttempt, a.NextAttemptAt != nil)
 	set(hasRemoteAddr, a.RemoteAddr != "")
 	set(isTruncated, a.ResponseBodyTruncated)
-	set(isApplied, b.applied)
-	set(isLost, b.lost)
+	set(isApplied, b.Applied)
+	set(isLost, b.Lost)
 	started := a.StartedAt.UnixMicro()
 	p := make([]byte, 0, 64+len(a.URL)+len(a.Error))
 	p = binary.AppendUvarint(p, flags)
-	p = binary.BigEndian.AppendUint64(p, uint64(b.rest))
-	p = binary.AppendUvarint(p, uint64(b.number))
-	p = binary.AppendUvarint(p, uint64(number(triggers, a.Trigger)))
-	p = binary.AppendVarint(p, b.created-started)
+	p = binary.BigEndian.AppendUint64(p, uint64(b.Rest))
+	p = binary.AppendUvarint(p, uint64(b.Number))
+	p = binary.AppendUvarint(p, uint64(max(0, slices.Index(triggers, a.Trigger))))
+	p = binary.AppendVarint(p, b.Created-started)
 	p = binary.AppendVarint(p, a.DurationMS)
 	p = appendText(p, a.Method)
 	p = appendText(p, a.URL)
-	if b.bulk != 0 {
-		p = binary.AppendVarint(p, b.bulk)
+	if b.Bulk != 0 {
+		p = binary.AppendVarint(p, b.Bulk)
 	}
 	if a.StatusCode != nil {
 		p = binary.AppendVarint(p, int64(*a.StatusCode))
@@ -102,21 +112,23 @@ func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
 	return p
 }
 
-// unpackBody fills in an attempt whose StartedAt is known.
-func unpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b attemptBody, err error) {
+// UnpackBody fills in an attempt that started at a number of microseconds since 1970.
+func UnpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b Body, err error) {
 	p := unpacker{left: body}
 	flags := p.uvarint()
 	has := func(flag uint64) bool { return flags&flag != 0 }
-	at := func() *time.Time { t := fromMicro(started + p.varint()); return &t }
-	b.rest, b.applied, b.lost = p.fixed(), has(isApplied), has(isLost)
-	b.number = int64(p.uvarint())
-	a.AttemptNumber = int(b.number)
-	a.Trigger = member(triggers, int64(p.uvarint()))
-	b.created = started + p.varint()
+	at := func() *time.Time { t := time.UnixMicro(started + p.varint()).UTC(); return &t }
+	b.Rest, b.Applied, b.Lost = p.fixed(), has(isApplied), has(isLost)
+	b.Number = int64(p.uvarint())
+	a.AttemptNumber = int(b.Number)
+	if n := p.uvarint(); n < uint64(len(triggers)) {
+		a.Trigger = triggers[n]
+	}
+	b.Created = started + p.varint()
 	a.DurationMS = p.varint()
 	a.Method, a.URL = p.text(), p.text()
 	if has(hasBulk) {
-		b.bulk = p.varint()
+		b.Bulk = p.varint()
 	}
 	if has(hasStatusCode) {
 		code := int(p.varint())
@@ -151,8 +163,8 @@ func unpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b attem
 	return b, p.end()
 }
 
-// packCapture packs headers and preview; nil if there are none.
-func packCapture(a *webhook.DeliveryAttempt) []byte {
+// Capture packs headers and preview; nil if there are none.
+func Capture(a *webhook.DeliveryAttempt) []byte {
 	if a.RequestHeaders == nil && a.ResponseHeaders == nil && a.ResponseBodyPreview == nil {
 		return nil
 	}
@@ -174,7 +186,8 @@ func packCapture(a *webhook.DeliveryAttempt) []byte {
 	return appendText(append(p, 1), *a.ResponseBodyPreview)
 }
 
-func unpackCapture(capture []byte, a *webhook.DeliveryAttempt) error {
+// UnpackCapture fills in what Capture packed.
+func UnpackCapture(capture []byte, a *webhook.DeliveryAttempt) error {
 	if capture == nil {
 		return nil
 	}
@@ -212,7 +225,8 @@ func appendMap(p []byte, m map[string]string) []byte {
 	return p
 }
 
-var errPacked = errors.New("a packed column is damaged; run PRAGMA integrity_check")
+// ErrDamaged: what a column holds was not written by this package.
+var ErrDamaged = errors.New("a packed column is damaged")
 
 // unpacker reads what was packed. After a fault it reads zeros; end reports it.
 type unpacker struct {
@@ -284,7 +298,7 @@ func (p *unpacker) stringMap() map[string]string {
 
 func (p *unpacker) end() error {
 	if p.fault || len(p.left) > 0 {
-		return errPacked
+		return ErrDamaged
 	}
 	return nil
 }
