@@ -12,6 +12,7 @@ type job struct {
 	bytes    int
 	lane     *lane
 	deferred bool      // it had to wait for the rate limit
+	late     bool      // its lease does not last until the rate limit lets it through
 	from     time.Time // it leaves the processors to others until then
 }
 
@@ -27,11 +28,12 @@ type job struct {
 //
 // All fields are guarded by mu.
 type queue struct {
-	slots       int    // attempts at once
-	perEndpoint int    // share of a lane
-	peers       int    // processes that deliver, this one included; guarded by mu
-	hasRoom     func() // told, with mu held, when claiming may be worth while again
-	spawn       func() // starts a worker
+	slots       int           // attempts at once
+	perEndpoint int           // share of a lane
+	timeout     time.Duration // of an attempt, where the endpoint has none of its own
+	peers       int           // processes that deliver, this one included; guarded by mu
+	hasRoom     func()        // told, with mu held, when claiming may be worth while again
+	spawn       func()        // starts a worker
 	now         func() time.Time
 
 	mu          sync.Mutex
@@ -57,7 +59,7 @@ type queue struct {
 func newQueue(cfg *Config, now func() time.Time, hasRoom, spawn func()) *queue {
 	q := &queue{
 		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers), peers: 1,
-		now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
+		timeout: cfg.AttemptTimeout, now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
 	}
 	q.work.L = &q.mu
 	return q
@@ -87,6 +89,7 @@ func (q *queue) changed(k *known, released bool) {
 		}
 		q.place(l)
 		q.hire(1)
+		q.noticeRoomIn(l)
 	}
 }
 
@@ -99,8 +102,13 @@ func (q *queue) share(peers int) {
 	}
 	q.peers = peers
 	for _, l := range q.lanes {
-		q.setPace(l)
+		if l.limiter != nil {
+			q.setPace(l)
+			q.place(l)
+			q.noticeRoomIn(l)
+		}
 	}
+	q.hire(q.waiting)
 }
 
 // reserve makes room for a fresh delivery of an endpoint. Without room it returns the lane: the delivery
@@ -129,17 +137,17 @@ func (q *queue) stayed(lanes []*lane) (wake bool) {
 	for _, l := range lanes {
 		l.storing--
 		l.storedAt = q.claims
-		wake = wake || l.hasRoom()
+		wake = q.opens(l) || wake
 	}
 	return wake
 }
 
 func (q *queue) fits(l *lane, bytes int) bool {
 	held, bytes := q.waiting+q.reserved, q.bytes+bytes
-	if len(l.jobs)+l.reserved < l.quota() {
+	if l.waiting() < l.quota(q.now()) {
 		return held < q.room() && bytes <= maxHeldBytes
 	}
-	return len(l.jobs)+l.reserved < l.burst() && held < q.room()/2 && bytes <= maxHeldBytes/2
+	return l.waiting() < l.burst(q.now()) && held < q.room()/2 && bytes <= maxHeldBytes/2
 }
 
 // handed says when an endpoint was last given something fresh.
@@ -219,14 +227,20 @@ func (q *queue) hold(on bool) {
 	q.held = on
 }
 
-// push adds a claim from the store.
-func (q *queue) push(k *known, c Claim, from time.Time) {
+// push adds a claim from the store, unless the rate limit keeps it longer than its lease lasts: then it
+// only counts as one to be handed back.
+func (q *queue) push(k *known, c Claim, from time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k), from: from}
+	if now := q.now(); j.lane.limiter != nil && j.lane.outlasts(&c, now, j.lane.wait(now, j.lane.waiting()+1)) {
+		q.unsettled++
+		return false
+	}
 	q.bytes += j.bytes
 	q.append(j)
 	q.hire(1)
+	return true
 }
 
 func (q *queue) append(j *job) {
@@ -279,8 +293,7 @@ func (q *queue) pick() *job {
 		if q.spread(l, j) {
 			continue
 		}
-		if q.pace(l) {
-			j.deferred = true
+		if q.pace(l, j) {
 			continue
 		}
 		l.jobs[0] = nil
@@ -295,19 +308,24 @@ func (q *queue) pick() *job {
 	}
 }
 
-// pace sets a lane aside while its rate limit lets nothing through.
-func (q *queue) pace(l *lane) bool {
+// pace sets a lane aside while its rate limit lets nothing through. A job whose lease does not last until
+// then is let go, to be handed back.
+func (q *queue) pace(l *lane, j *job) bool {
 	if l.limiter == nil {
 		return false
 	}
 	now := q.now()
-	reservation := l.limiter.ReserveN(now, 1)
-	wait := reservation.DelayFrom(now)
-	if wait == 0 {
+	j.late = l.outlasts(&j.claim, now, 0)
+	if j.late || l.limiter.AllowN(now, 1) {
 		return false
 	}
-	reservation.CancelAt(now)
-	q.setAside(l, wait)
+	j.deferred = true
+	wait := l.wait(now, 1)
+	if j.late = l.outlasts(&j.claim, now, wait); j.late {
+		l.backlog = true
+		return false
+	}
+	q.setAside(l, max(wait, time.Microsecond))
 	return true
 }
 
@@ -438,9 +456,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	for _, l := range q.lanes {
-		if l.paced != nil {
-			l.paced.Stop()
-		}
+		l.stopTimers()
 	}
 	q.work.Broadcast()
 }
@@ -461,9 +477,28 @@ func (q *queue) noticeRoom() {
 }
 
 func (q *queue) noticeRoomIn(l *lane) {
-	if (l.backlog || l.stored && l.storing == 0) && l.hasRoom() {
+	if (l.backlog || l.stored && l.storing == 0) && q.opens(l) {
 		q.hasRoom()
 	}
+}
+
+// opens reports whether there is room in a lane. If it is the rate limit that leaves none, it sees to it
+// that this is noticed in time.
+func (q *queue) opens(l *lane) bool {
+	now := q.now()
+	if l.hasRoom(now) {
+		return true
+	}
+	if l.quota(now) == 0 && l.opening == nil && l.waiting() == 0 && !q.closed {
+		wait := max(l.wait(now, 1)-heldPace, time.Millisecond)
+		l.opening = time.AfterFunc(wait, func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			l.opening = nil
+			q.noticeRoomIn(l)
+		})
+	}
+	return false
 }
 
 func (q *queue) nothingHeld() bool { return q.waiting+q.reserved+q.inFlight+q.unsettled == 0 }
@@ -529,10 +564,14 @@ func (q *queue) wants(paused bool) (w wanted) {
 	}
 	w.limit = limit
 	w.caps = make(map[string]int, len(q.lanes))
+	now := q.now()
 	for id, l := range q.lanes {
-		room := l.quota() - l.held()
-		if spare := q.room()/2 - q.waiting - q.reserved; !contended && q.bytes < maxHeldBytes/2 {
-			room = max(room, min(l.burst()-l.held(), spare))
+		room := l.room(now)
+		if !contended && q.bytes < maxHeldBytes/2 {
+			room = max(room, min(l.burst(now)-l.held(), q.room()/2-q.waiting-q.reserved))
+		}
+		if !l.backlog && !l.stored && l.held() == 0 {
+			room = max(room, 1) // whatever its rate limit: perhaps there is nothing, and RunOnce may end
 		}
 		if room > 0 && !(paused && l.backlog) {
 			w.caps[id] = room

@@ -58,9 +58,8 @@ func (e *erasing) event(eventID string) error {
 	if err := e.session.run(
 		&statement{sql: `UPDATE webhook.event SET payload = NULL, erased_at = coalesce(erased_at, $2) WHERE key = $1`,
 			args: []any{key, e.now}},
-		&statement{sql: `UPDATE webhook.attempt SET request_headers = NULL, response_headers = NULL, preview = NULL,
-			detail_pruned_at = $2, updated_at = $2 WHERE delivery = ANY($1::bigint[]) AND
-			(request_headers IS NOT NULL OR response_headers IS NOT NULL OR preview IS NOT NULL)`, args: []any{keys, e.now}},
+		&statement{sql: `UPDATE webhook.attempt SET capture = NULL, detail_pruned_at = $2, updated_at = $2
+			WHERE delivery = ANY($1::bigint[]) AND capture IS NOT NULL`, args: []any{keys, e.now}},
 	); err != nil {
 		return err
 	}

@@ -231,7 +231,9 @@ func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
 		return "webhook.delivery d", true, nil
 	}
 	// What is pending is few, as a rule: the queue goes first, whatever the planner thinks of it.
-	return "(SELECT key FROM webhook.queue" + queued.where() + ` ORDER BY key DESC OFFSET 0) q
+	return "(SELECT key FROM webhook.queue" + queued.where() + ` UNION ALL SELECT h.key
+			FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key) JOIN webhook.delivery d ON d.key = h.key
+			WHERE d.state = 0 AND NOT d.queued ORDER BY key DESC OFFSET 0) q
 		CROSS JOIN LATERAL (SELECT * FROM webhook.delivery WHERE key = q.key OFFSET 0) d`, true, nil
 }
 

@@ -30,12 +30,21 @@ type stats map[statKey]int64
 
 func (s stats) add(endpoint, hour, kind, n int64) { s[statKey{endpoint, hour, kind}] += n }
 
-// move counts a delivery as of another state. Leases are not counted: a delivery under way on an
+// count counts a delivery as of its state now. Leases are not counted: a delivery under way on an
 // endpoint that is paused meanwhile counts as held.
-func (s stats) move(endpoint, from, to int64) {
-	if from != to {
-		s.add(endpoint, 0, from, -1)
-		s.add(endpoint, 0, to, 1)
+func (s stats) count(d *delivery) {
+	if d.counted == d.state {
+		return
+	}
+	s.drop(d)
+	s.add(d.endpoint, 0, d.state, 1)
+	d.counted = d.state
+}
+
+// drop takes a delivery out of the counters.
+func (s stats) drop(d *delivery) {
+	if d.counted != uncounted {
+		s.add(d.endpoint, 0, d.counted, -1)
 	}
 }
 
@@ -154,6 +163,9 @@ func (t *total) totals() error {
 			JOIN webhook.stat s ON s.endpoint = e.num AND s.hour = 0` + t.of.where() + ` GROUP BY 1, 2`, args: t.of.args, scan: add},
 		&statement{sql: `SELECT 0, e.state IN (1, 2), sum(x.fresh)::bigint FROM webhook.note n
 			CROSS JOIN LATERAL unnest(n.endpoint, n.fresh) AS x(num, fresh) JOIN webhook.endpoint e ON e.num = x.num` +
+			t.of.where() + ` GROUP BY 2`, args: t.of.args, scan: add},
+		&statement{sql: `SELECT 0, e.state IN (1, 2), count(*) FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS x(key)
+			JOIN webhook.delivery d ON d.key = x.key AND d.state = 0 AND NOT d.queued JOIN webhook.endpoint e ON e.num = d.endpoint` +
 			t.of.where() + ` GROUP BY 2`, args: t.of.args, scan: add})
 }
 

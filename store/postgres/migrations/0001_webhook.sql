@@ -96,7 +96,7 @@ CREATE UNIQUE INDEX event_idempotency ON webhook.event (tenant, idempotency_key)
 CREATE INDEX event_lonely ON webhook.event (created_at) WHERE deliveries IS NULL;
 
 -- No index holds a column that changes while all goes well, so that the update that ends a delivery
--- writes no index (HOT) and leaves nothing there for vacuum. What is pending stands in queue as well. A page
+-- writes no index (HOT) and leaves nothing there for vacuum. What may be claimed stands in queue as well. A page
 -- has room for a second version of each of its rows, since one commit may end them all.
 CREATE TABLE webhook.delivery (
 	key          bigint PRIMARY KEY,
@@ -119,6 +119,7 @@ CREATE TABLE webhook.delivery (
 	state        smallint NOT NULL DEFAULT 0, -- 0 pending, 1 succeeded, 2 exhausted, 3 gone, 4 canceled, 5 expired
 	trigger      smallint NOT NULL DEFAULT 0, -- of the next attempt: 0 initial, 1 automatic, 2 manual, 3 bulk_retry, 4 unpause
 	ended_badly  boolean NOT NULL DEFAULT false, -- final, and not succeeded
+	queued       boolean NOT NULL DEFAULT false, -- has a row in queue, and is counted if it is pending
 	last_at      bigint,                     -- the last attempt
 	last_status  integer,
 	expires_at   bigint,
@@ -152,7 +153,9 @@ CREATE INDEX delivery_end_tenant ON webhook.delivery (tenant, failure_code, key)
 CREATE INDEX delivery_end_endpoint ON webhook.delivery (endpoint, failure_code, key) WHERE failure_code IS NOT NULL;
 
 -- What is pending, in the order in which it may be claimed; and what was canceled under way, for which
--- an ordered endpoint waits. Changed only under the lock of the delivery's row. It is small and stays in memory.
+-- an ordered endpoint waits. What was stored for its sender to deliver at once is not here, but in a note, until
+-- it comes to something else than a success, or its lease ends. Changed only under the lock of the delivery's row.
+-- It is small and stays in memory.
 CREATE TABLE webhook.queue (
 	endpoint   bigint NOT NULL,
 	next_at    bigint NOT NULL,
@@ -186,53 +189,39 @@ CREATE INDEX head_next ON webhook.head (next_at, endpoint) WHERE NOT held;
 
 -- Notes say which endpoints have something claimable from when on, and how many deliveries are new. They
 -- are only ever inserted, so that nobody waits for anybody: not for a transaction of the user's that stays
--- open, either. Claim enters them into the heads and the counters.
+-- open, either. Claim enters them into the heads and the counters. The notes of what was handed over to its
+-- sender are due when the lease ends, and the sender mostly deletes them before.
 CREATE TABLE webhook.note (
 	at       bigint NOT NULL,   -- when to enter it; not later than any next_at
 	id       bigint GENERATED ALWAYS AS IDENTITY,
 	endpoint bigint[] NOT NULL,
 	next_at  bigint[] NOT NULL,
 	key      bigint[] NOT NULL, -- the lowest of the endpoint's
-	fresh    bigint[] NOT NULL, -- new deliveries
+	fresh    bigint[] NOT NULL, -- new deliveries, to be counted as pending
+	handed   bigint[],          -- the keys of deliveries that are not in the queue
 	PRIMARY KEY (at, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
 	autovacuum_vacuum_insert_threshold = -1);
 
 CREATE TABLE webhook.attempt (
 	key               bigint PRIMARY KEY,
-	rest              bigint NOT NULL,
 	delivery          bigint NOT NULL,
 	lease             bigint NOT NULL,
 	endpoint          bigint NOT NULL,
-	tenant            text COLLATE "C" NOT NULL,
 	started_at        bigint NOT NULL,
-	delivered_at      bigint,
-	responded_at      bigint,
 	completed_at      bigint NOT NULL,
-	duration_ms       bigint NOT NULL,
-	retry_after_ms    bigint,
-	next_attempt_at   bigint,
-	created_at        bigint NOT NULL,
-	updated_at        bigint NOT NULL,
+	updated_at        bigint,            -- NULL: not since it was created
 	detail_pruned_at  bigint,
-	number            integer NOT NULL,
-	status_code       integer,
-	resends           integer NOT NULL,
-	trigger           smallint NOT NULL,
 	status            smallint NOT NULL, -- 0 succeeded, 1 failed, 2 interrupted, 3 canceled
-	applied           smallint NOT NULL, -- 1: its outcome took effect on the delivery; 2: Claim wrote it for a lost lease
-	truncated         boolean NOT NULL,
+	tenant            text COLLATE "C" NOT NULL,
 	bulk              text,
 	error_code        text COLLATE "C",
-	error             bytea,
-	timings           text,              -- dns, connect, tls, ttfb in milliseconds, JSON array
-	method            text NOT NULL,
-	url               text NOT NULL,
-	remote_addr       text,
-	request_headers   text,              -- JSON object
-	response_headers  text,              -- JSON object
-	preview           bytea
+	body              bytea NOT NULL,    -- what is not searched for, packed (see internal/packed)
+	capture           bytea              -- headers and preview, packed
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
+
+-- Compressing them would cost more than it saves.
+ALTER TABLE webhook.attempt ALTER COLUMN capture SET STORAGE EXTERNAL;
 
 -- One attempt for each lease; the attempts of a delivery.
 CREATE UNIQUE INDEX attempt_lease ON webhook.attempt (delivery, lease);
