@@ -16,7 +16,10 @@ type lane struct {
 	ceiling    int  // attempts at once that it may grow to
 	limit      int  // attempts at once at present
 	starting   bool // after a release: limit doubles with each success until it reaches share
-	backlog    bool // the store has, or may have, due deliveries that are not here
+	stored     bool // the store has, or may have, due deliveries that are not here and no claim has met yet
+	storing    int  // commits under way that will make it so
+	storedAt   int  // the claims begun when one of those last ended
+	backlog    bool // the last claim for it left due deliveries in the store: what is fresh joins them there
 	limiter    *rate.Limiter
 	pace       float64       // attempts a second in all processes; 0: any
 	paced      *time.Timer   // running while the limiter lets nothing through
@@ -120,6 +123,15 @@ func (l *lane) held() int { return len(l.jobs) + l.reserved + l.inFlight }
 
 // waiting is how many have not begun yet.
 func (l *lane) waiting() int { return len(l.jobs) + l.reserved }
+
+// burst is how many deliveries of an endpoint may wait here while there is plenty of room: then few of them
+// need a claim. One that is slow to answer, or has a rate limit, has its quota.
+func (l *lane) burst(now time.Time) int {
+	if l.limiter != nil || l.starting || l.limit < l.share {
+		return l.quota(now)
+	}
+	return burstPerSlot * l.limit
+}
 
 // quota is how many deliveries of an endpoint are worth having wait here: enough that slots need not wait
 // for the store, and with a rate limit no more than will go out soon.

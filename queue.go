@@ -46,6 +46,7 @@ type queue struct {
 	inFlight    int           // jobs with workers
 	unsettled   int           // jobs whose result is not committed yet
 	more        bool          // the store had more due when it was last asked
+	claims      int           // begun so far
 	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
 	workers     int
 	idle        int
@@ -84,7 +85,7 @@ func (q *queue) changed(k *known, released bool) {
 		l = q.lane(k)
 		q.configure(l, k)
 		if released {
-			l.limit, l.starting, l.backlog = 1, l.share > 1, true
+			l.limit, l.starting, l.stored, l.backlog = 1, l.share > 1, true, true
 		}
 		q.place(l)
 		q.hire(1)
@@ -110,21 +111,35 @@ func (q *queue) share(peers int) {
 	q.hire(q.waiting)
 }
 
-// reserve makes room for a fresh delivery of an endpoint. Without room it must stay in the store, and
-// wake says whether to claim it at once or when there will be room.
-func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
+// reserve makes room for a fresh delivery of an endpoint. Without room it returns the lane: the delivery
+// must wait in the store, and stayed be called once it is there.
+func (q *queue) reserve(k *known, bytes int) (*job, *lane) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lane(k)
 	if q.draining || q.held || l.backlog || !q.fits(l, bytes) {
-		l.backlog = true
-		return nil, q.opens(l)
+		l.stored = true
+		l.storing++
+		return nil, l
 	}
 	l.reserved++
 	q.reserved++
 	q.bytes += bytes
 	q.handedOver(l)
-	return &job{bytes: bytes, lane: l}, false
+	return &job{bytes: bytes, lane: l}, nil
+}
+
+// stayed notes that deliveries for which there was no room are in the store, or will not be, and reports
+// whether to claim at once rather than when there is room.
+func (q *queue) stayed(lanes []*lane) (wake bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range lanes {
+		l.storing--
+		l.storedAt = q.claims
+		wake = q.opens(l) || wake
+	}
+	return wake
 }
 
 func (q *queue) fits(l *lane, bytes int) bool {
@@ -132,8 +147,7 @@ func (q *queue) fits(l *lane, bytes int) bool {
 	if l.waiting() < l.quota(q.now()) {
 		return held < q.room() && bytes <= maxHeldBytes
 	}
-	return l.limiter == nil && l.waiting() < burstPerSlot*l.limit &&
-		held < q.room()/2 && bytes <= maxHeldBytes/2
+	return l.waiting() < l.burst(q.now()) && held < q.room()/2 && bytes <= maxHeldBytes/2
 }
 
 // handed says when an endpoint was last given something fresh.
@@ -449,7 +463,7 @@ func (q *queue) close() {
 
 // tidy forgets a lane that has nothing to remember.
 func (q *queue) tidy(l *lane) {
-	if l.held() == 0 && !l.backlog && !l.starting && l.limit >= l.share &&
+	if l.held() == 0 && !l.stored && l.storing == 0 && !l.backlog && !l.starting && l.limit >= l.share &&
 		(l.limiter == nil || l.limiter.TokensAt(q.now()) >= 1) && q.lanes[l.endpointID] == l {
 		delete(q.lanes, l.endpointID)
 	}
@@ -463,7 +477,7 @@ func (q *queue) noticeRoom() {
 }
 
 func (q *queue) noticeRoomIn(l *lane) {
-	if l.backlog && q.opens(l) {
+	if (l.backlog || l.stored && l.storing == 0) && q.opens(l) {
 		q.hasRoom()
 	}
 }
@@ -525,58 +539,86 @@ func (q *queue) whenQuiet() <-chan struct{} {
 	return q.settled
 }
 
-// wants says what a claim should ask for.
-func (q *queue) wants(paused bool) (limit int, caps map[string]int, exclude []string) {
+// wanted is what a claim should ask for.
+type wanted struct {
+	limit   int // 0: nothing
+	caps    map[string]int
+	exclude []string
+	number  int // of the claim
+}
+
+// wants begins a claim. An endpoint that has something in the store and no room for it here is not
+// overtaken any longer by what is fresh.
+func (q *queue) wants(paused bool) (w wanted) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	limit = min(2*q.slots, q.room()-q.waiting-q.reserved)
-	if !paused && q.contended() {
+	q.claims++
+	w.number = q.claims
+	limit, contended := min(2*q.slots, q.room()-q.waiting-q.reserved), q.contended()
+	if !paused && contended {
 		limit = min(limit, contendedClaim)
 	}
 	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
 		q.more = true
-		return 0, nil, nil
+		return w
 	}
-	caps = make(map[string]int, len(q.lanes))
+	w.limit = limit
+	w.caps = make(map[string]int, len(q.lanes))
 	now := q.now()
 	for id, l := range q.lanes {
 		room := l.room(now)
-		if !l.backlog && l.held() == 0 {
+		if !contended && q.bytes < maxHeldBytes/2 {
+			room = max(room, min(l.burst(now)-l.held(), q.room()/2-q.waiting-q.reserved))
+		}
+		if !l.backlog && !l.stored && l.held() == 0 {
 			room = max(room, 1) // whatever its rate limit: perhaps there is nothing, and RunOnce may end
 		}
 		if room > 0 && !(paused && l.backlog) {
-			caps[id] = room
-		} else {
-			exclude = append(exclude, id)
+			w.caps[id] = room
+			continue
 		}
+		l.backlog = l.backlog || l.stored
+		w.exclude = append(w.exclude, id)
 	}
-	return limit, caps, exclude
+	return w
 }
 
 // claimed takes in what a claim said about backlogs.
-func (q *queue) claimed(drained bool, backlog, excluded []string) {
+func (q *queue) claimed(w wanted, claims []Claim, drained bool, backlog []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.more = !drained
-	if drained {
-		keep := make(map[string]bool, len(excluded))
-		for _, id := range excluded {
-			keep[id] = true
-		}
-		for id, l := range q.lanes {
-			if !keep[id] {
-				l.backlog = false
-				q.tidy(l)
-			}
-		}
-	}
+	left := make(map[string]bool, len(backlog))
 	for _, id := range backlog {
+		left[id] = true
 		if l := q.lanes[id]; l != nil {
 			l.backlog = true
 			q.noticeRoomIn(l)
 		}
 	}
+	if drained {
+		for id := range w.caps {
+			q.caughtUp(id, left, w.number)
+		}
+	} else {
+		for i := range claims {
+			q.caughtUp(claims[i].EndpointID, left, w.number)
+		}
+	}
 	q.noticeRoom()
+}
+
+// caughtUp notes that a claim found nothing more of an endpoint in the store.
+func (q *queue) caughtUp(endpointID string, left map[string]bool, claim int) {
+	l := q.lanes[endpointID]
+	if l == nil || left[endpointID] {
+		return
+	}
+	l.backlog = false
+	if l.storing == 0 && l.storedAt < claim {
+		l.stored = false
+	}
+	q.tidy(l)
 }
 
 // load says how much there is in this process.

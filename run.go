@@ -203,9 +203,9 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		return r.storeFault(ctx, err), false
 	}
 	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
-	limit, caps, exclude := r.queue.wants(paused)
-	r.shut = wasQuiet && len(exclude) > 0
-	if limit <= 0 {
+	want := r.queue.wants(paused)
+	r.shut = wasQuiet && len(want.exclude) > 0
+	if want.limit <= 0 {
 		// There is no room for claims, which tell of changed endpoints otherwise.
 		if err := d.directory.refresh(ctx, d.store); err != nil {
 			return r.storeFault(ctx, err), false
@@ -215,11 +215,11 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	now := d.now()
 	var early map[string]int
 	if !r.once {
-		early = d.probes.wanted(now, exclude)
+		early = d.probes.wanted(now, want.exclude)
 	}
 	res, err := d.store.Claim(ctx, ClaimRequest{
 		Now: now, LeaseUntil: now.Add(d.directory.longestTimeout() + leaseMargin),
-		Limit: limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude, Early: early,
+		Limit: want.limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: want.caps, Exclude: want.exclude, Early: early,
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
 	var deferred []string
@@ -236,7 +236,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	case <-r.room: // what this claim brought has filled it
 	default:
 	}
-	r.queue.claimed(drained, slices.Concat(res.Backlog, released, deferred), exclude)
+	r.queue.claimed(want, res.Claims, drained, slices.Concat(res.Backlog, released, deferred))
 	switch {
 	case !drained && len(res.Claims) > 0, len(released) > 0:
 		return 0, false
@@ -250,7 +250,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if r.inPause() {
 		wait = min(wait, time.Until(r.paused))
 	}
-	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(exclude) == 0
+	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(want.exclude) == 0
 }
 
 // storeFault notes a fault, unless it is only that ctx ended, and says how long to wait.
@@ -370,12 +370,27 @@ func (r *run) deliver(j *job) {
 		return
 	}
 	a := d.sender.attempt(r.attempts, *c, k.target)
-	a.ID = d.newID(id.Attempt)
+	a.ID = d.attemptID(c, &a)
 	a.CreatedAt, a.UpdatedAt = a.CompletedAt, a.CompletedAt
 	if a.Status == AttemptFailed && c.early(&a) { // at once: others may be about to follow
 		d.probes.failed(c.EndpointID, d.now(), true, &a, true)
 	}
 	r.finish(j, k, d.decideSafely(*c, &k.endpoint, &a), capacityOf(&a))
+}
+
+// soon is how long after its delivery an attempt may start and have its ULID: lists by time take an ID for
+// about when an attempt began.
+const soon = time.Second
+
+// attemptID gives the first attempt of a delivery that goes out at once the ULID of its delivery, by which
+// a store can find it without an index; any other attempt has one of its own.
+func (d *Dispatcher) attemptID(c *Claim, a *DeliveryAttempt) string {
+	if c.Lease == 1 && c.AttemptNumber == 1 && a.StartedAt.Sub(c.CreatedAt) < soon {
+		if key, _, ok := id.Split(id.Delivery, c.DeliveryID); ok && id.Time(key).Sub(a.StartedAt).Abs() < soon {
+			return id.Attempt + c.DeliveryID[len(id.Delivery):]
+		}
+	}
+	return d.newID(id.Attempt)
 }
 
 func (r *run) finish(j *job, k *known, o Outcome, c capacity) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
+	"github.com/outhook/webhook/internal/packed"
 )
 
 // ListAttempts implements [webhook.Store].
@@ -87,9 +88,11 @@ func (l *attemptList) from() (candidates, error) {
 	case l.status > 0:
 		from = l.scoped("webhook_attempt_status", in, "status > 0 AND status = ?", l.status)
 	case l.endpoint != 0:
-		from = l.indexed("webhook_attempt", "webhook_attempt_endpoint", in, "endpoint = ?", l.endpoint)
+		from = union(l.indexed("webhook_attempt", "webhook_attempt_endpoint", in, "key <> delivery AND endpoint = ?", l.endpoint),
+			l.indexed("webhook_delivery", "webhook_delivery_endpoint", in, "endpoint = ?", l.endpoint))
 	case l.tenant != 0:
-		from = l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "tenant = ?", l.tenant)
+		from = union(l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "key <> delivery AND tenant = ?", l.tenant),
+			l.deliveriesByEvents(in, l.tenant, 0))
 	default:
 		from = l.indexed("webhook_attempt", "", in, "")
 	}
@@ -107,7 +110,8 @@ func (l *attemptList) scoped(index string, in stretch, terms string, args ...any
 	return l.indexed("webhook_attempt", index, in, terms, args...)
 }
 
-// ofDeliveries are the attempts of one delivery, or of all of an event.
+// ofDeliveries are the attempts of one delivery, or of all of an event. As anywhere, one that has the key of
+// its delivery is found by that.
 func (l *attemptList) ofDeliveries() (candidates, error) {
 	deliveries, err := l.deliveriesAsked(&l.AttemptQuery)
 	if err != nil {
@@ -117,8 +121,10 @@ func (l *attemptList) ofDeliveries() (candidates, error) {
 	err = l.query(func(r row) error {
 		keys = append(keys, r.int(0))
 		return nil
-	}, `SELECT key FROM webhook_attempt INDEXED BY webhook_attempt_lease WHERE `+among("delivery"), jsonKeys(deliveries))
-	return given(keys), err
+	}, `SELECT key FROM webhook_attempt INDEXED BY webhook_attempt_lease WHERE key <> delivery AND `+among("delivery"),
+		jsonKeys(deliveries))
+	l.narrow.and(among("a.delivery"), jsonKeys(deliveries))
+	return given(append(keys, deliveries...)), err
 }
 
 // pick returns those of the candidates that pass all filters, newest first.
@@ -168,15 +174,15 @@ func scanAttempt(r row) (a attemptRow, err error) {
 	a.EventID = id.Join(id.Event, r.int(5), r.int(6))
 	a.tenant, a.typ, a.Status, a.code = r.int(7), r.int(8), member(attemptStatuses, r.int(9)), r.int(10)
 	a.StartedAt, a.CompletedAt, a.DetailPrunedAt = zeroTime(r.int(11)), zeroTime(r.int(12)), r.timePtr(14)
-	body, err := unpackBody(r.bytes(15), r.int(11), &a.DeliveryAttempt)
-	a.ID, a.bulk = id.Join(id.Attempt, r.int(0), body.rest), body.bulk
+	body, err := packed.UnpackBody(r.bytes(15), r.int(11), &a.DeliveryAttempt)
+	a.ID, a.bulk = id.Join(id.Attempt, r.int(0), body.Rest), body.Bulk
 	if err == nil {
-		err = unpackCapture(r.bytes(16), &a.DeliveryAttempt)
+		err = packed.UnpackCapture(r.bytes(16), &a.DeliveryAttempt)
 	}
 	if err != nil {
-		return a, fmt.Errorf("attempt %s: %w", a.ID, err)
+		return a, fmt.Errorf("attempt %s: %w; run PRAGMA integrity_check", a.ID, err)
 	}
-	a.CreatedAt = fromMicro(body.created)
+	a.CreatedAt = fromMicro(body.Created)
 	a.UpdatedAt = a.CreatedAt
 	if !r.null(13) {
 		a.UpdatedAt = r.time(13)
