@@ -401,9 +401,9 @@ func (c *commit) saveHealth() error {
 	return nil
 }
 
-var insertAttempts = inserting("webhook.attempt",
+var insertAttempts = insertingNew("webhook.attempt",
 	`key delivery lease endpoint started_at completed_at updated_at? detail_pruned_at? status tenant:text bulk:text?
-	error_code:text? body:blob capture:blob`, "ON CONFLICT DO NOTHING")
+	error_code:text? body:blob capture:blob`, "")
 
 // addAttempt gathers an attempt's row. It returns false if the ID cannot be kept.
 func addAttempt(in *gathered, rec *record, now int64) bool {
