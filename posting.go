@@ -115,6 +115,10 @@ func (f headerFields) find(name string) (int, bool) {
 
 // set gives a name this value and no other.
 func (f *headerFields) set(name, value string) {
+	if n := len(*f); n == 0 || (*f)[n-1].name < name { // as they come, mostly
+		*f = append(*f, headerField{name, value})
+		return
+	}
 	f.remove(name)
 	i, _ := f.find(name)
 	*f = slices.Insert(*f, i, headerField{name, value})

@@ -222,8 +222,8 @@ func (s *sender) sign(p *posting, c *Claim, at time.Time) (standard bool, f *fau
 			return true, signerFault(err)
 		}
 		p.fields.set(HeaderID, c.Event.ID)
-		p.fields.set(HeaderTimestamp, timestamp)
 		p.fields.set(HeaderSignature, signature)
+		p.fields.set(HeaderTimestamp, timestamp)
 		return true, nil
 	}
 	p.length = strconv.Itoa(len(p.payload))

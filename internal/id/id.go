@@ -85,16 +85,42 @@ func (b *randomBuffer) uint32() uint32 { return binary.LittleEndian.Uint32(b.tak
 // false for anything that [Join] with this prefix cannot have made.
 func Split(prefix, s string) (key, rest int64, ok bool) {
 	text, found := strings.CutPrefix(s, prefix)
-	if !found || len(text) != ulid.EncodedSize || strings.ToLower(text) != text {
+	if !found || len(text) != ulid.EncodedSize {
 		return 0, 0, false
 	}
-	u, err := ulid.ParseStrict(text)
-	if err != nil || u.Time() > maxMS {
+	// Each character is 5 bits, 130 in all; those above the time of maxMS are 0. The boundary between key
+	// and rest lies within the character at split.
+	const split = 14
+	upper, lower, bad := int64(0), int64(0), byte(0)
+	for i := range split {
+		v := values[text[i]]
+		bad |= v
+		upper = upper<<5 | int64(v)
+	}
+	at := values[text[split]]
+	for i := split + 1; i < ulid.EncodedSize; i++ {
+		v := values[text[i]]
+		bad |= v
+		lower = lower<<5 | int64(v)
+	}
+	if (bad|at)&invalid != 0 || values[text[0]] != 0 || values[text[1]] >= 4 {
 		return 0, 0, false
 	}
-	hi, lo := binary.BigEndian.Uint64(u[:8]), binary.BigEndian.Uint64(u[8:])
-	return int64(hi<<5 | lo>>restBits), int64(lo & (1<<restBits - 1)), true
+	return upper<<1 | int64(at>>4), int64(at&15)<<55 | lower, true
 }
+
+const invalid = 0x80
+
+// values are those of the characters, or invalid.
+var values = func() (values [256]byte) {
+	for i := range values {
+		values[i] = invalid
+	}
+	for i, c := range strings.ToLower(ulid.Encoding) {
+		values[c] = byte(i)
+	}
+	return values
+}()
 
 // Join is the inverse of [Split].
 func Join(prefix string, key, rest int64) string {

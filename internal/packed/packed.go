@@ -114,24 +114,24 @@ func (b Body) Pack(a *webhook.DeliveryAttempt) []byte {
 
 // UnpackBody fills in an attempt that started at a number of microseconds since 1970.
 func UnpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b Body, err error) {
-	p := unpacker{left: body}
-	flags := p.uvarint()
+	p := Unpacker{Left: body}
+	flags := p.Uvarint()
 	has := func(flag uint64) bool { return flags&flag != 0 }
-	at := func() *time.Time { t := time.UnixMicro(started + p.varint()).UTC(); return &t }
-	b.Rest, b.Applied, b.Lost = p.fixed(), has(isApplied), has(isLost)
-	b.Number = int64(p.uvarint())
+	at := func() *time.Time { t := time.UnixMicro(started + p.Varint()).UTC(); return &t }
+	b.Rest, b.Applied, b.Lost = p.Fixed(), has(isApplied), has(isLost)
+	b.Number = int64(p.Uvarint())
 	a.AttemptNumber = int(b.Number)
-	if n := p.uvarint(); n < uint64(len(triggers)) {
+	if n := p.Uvarint(); n < uint64(len(triggers)) {
 		a.Trigger = triggers[n]
 	}
-	b.Created = started + p.varint()
-	a.DurationMS = p.varint()
+	b.Created = started + p.Varint()
+	a.DurationMS = p.Varint()
 	a.Method, a.URL = p.text(), p.text()
 	if has(hasBulk) {
-		b.Bulk = p.varint()
+		b.Bulk = p.Varint()
 	}
 	if has(hasStatusCode) {
-		code := int(p.varint())
+		code := int(p.Varint())
 		a.StatusCode = &code
 	}
 	if has(hasError) {
@@ -147,10 +147,10 @@ func UnpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b Body,
 		a.Timings = &webhook.Timings{DNSMS: p.float(), ConnectMS: p.float(), TLSMS: p.float(), TTFBMS: p.float()}
 	}
 	if has(hasResends) {
-		a.Resends = int(p.varint())
+		a.Resends = int(p.Varint())
 	}
 	if has(hasRetryAfter) {
-		wait := p.varint()
+		wait := p.Varint()
 		a.RetryAfterMS = &wait
 	}
 	if has(hasNextAttempt) {
@@ -160,7 +160,7 @@ func UnpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b Body,
 		a.RemoteAddr = p.text()
 	}
 	a.ResponseBodyTruncated = has(isTruncated)
-	return b, p.end()
+	return b, p.End()
 }
 
 // Capture packs headers and preview; nil if there are none.
@@ -191,13 +191,13 @@ func UnpackCapture(capture []byte, a *webhook.DeliveryAttempt) error {
 	if capture == nil {
 		return nil
 	}
-	p := unpacker{left: capture}
+	p := Unpacker{Left: capture}
 	a.RequestHeaders, a.ResponseHeaders = p.stringMap(), p.stringMap()
-	if p.uvarint() == 1 {
+	if p.Uvarint() == 1 {
 		preview := p.text()
 		a.ResponseBodyPreview = &preview
 	}
-	return p.end()
+	return p.End()
 }
 
 func appendText(p []byte, s string) []byte {
@@ -228,64 +228,67 @@ func appendMap(p []byte, m map[string]string) []byte {
 // ErrDamaged: what a column holds was not written by this package.
 var ErrDamaged = errors.New("a packed column is damaged")
 
-// unpacker reads what was packed. After a fault it reads zeros; end reports it.
-type unpacker struct {
-	left  []byte
+// Unpacker reads what was packed. After a fault it reads zeros; End reports it.
+type Unpacker struct {
+	Left  []byte
 	fault bool
 }
 
-func (p *unpacker) take(n uint64) []byte {
-	if n > uint64(len(p.left)) {
-		p.fault, p.left = true, nil
+func (p *Unpacker) take(n uint64) []byte {
+	if n > uint64(len(p.Left)) {
+		p.fault, p.Left = true, nil
 		return nil
 	}
-	got := p.left[:n]
-	p.left = p.left[n:]
+	got := p.Left[:n]
+	p.Left = p.Left[n:]
 	return got
 }
 
-func (p *unpacker) uvarint() uint64 {
-	v, n := binary.Uvarint(p.left)
+// Uvarint reads what binary.AppendUvarint wrote.
+func (p *Unpacker) Uvarint() uint64 {
+	v, n := binary.Uvarint(p.Left)
 	if n <= 0 {
-		p.fault, p.left = true, nil
+		p.fault, p.Left = true, nil
 		return 0
 	}
-	p.left = p.left[n:]
+	p.Left = p.Left[n:]
 	return v
 }
 
-func (p *unpacker) varint() int64 {
-	v, n := binary.Varint(p.left)
+// Varint reads what binary.AppendVarint wrote.
+func (p *Unpacker) Varint() int64 {
+	v, n := binary.Varint(p.Left)
 	if n <= 0 {
-		p.fault, p.left = true, nil
+		p.fault, p.Left = true, nil
 		return 0
 	}
-	p.left = p.left[n:]
+	p.Left = p.Left[n:]
 	return v
 }
 
-func (p *unpacker) fixed() int64 {
+// Fixed reads eight bytes, big-endian.
+func (p *Unpacker) Fixed() int64 {
 	if b := p.take(8); b != nil {
 		return int64(binary.BigEndian.Uint64(b))
 	}
 	return 0
 }
 
-func (p *unpacker) float() float64 {
-	if p.uvarint() == 0 {
+func (p *Unpacker) float() float64 {
+	if p.Uvarint() == 0 {
 		return 0
 	}
-	return math.Float64frombits(uint64(p.fixed()))
+	return math.Float64frombits(uint64(p.Fixed()))
 }
 
-func (p *unpacker) text() string { return string(p.take(p.uvarint())) }
+func (p *Unpacker) text() string { return string(p.take(p.Uvarint())) }
 
-func (p *unpacker) stringMap() map[string]string {
-	n := p.uvarint()
+func (p *Unpacker) stringMap() map[string]string {
+	n := p.Uvarint()
 	if n == 0 {
 		return nil
 	}
-	m := make(map[string]string, min(n-1, uint64(len(p.left))))
+	m := make(map[string]string, min(n-1, uint64(len(p.Left))))
 	for range n - 1 {
 		if p.fault {
 			return nil
@@ -296,8 +299,9 @@ func (p *unpacker) stringMap() map[string]string {
 	return m
 }
 
-func (p *unpacker) end() error {
-	if p.fault || len(p.left) > 0 {
+// End returns ErrDamaged after a fault, or if something is left.
+func (p *Unpacker) End() error {
+	if p.fault || len(p.Left) > 0 {
 		return ErrDamaged
 	}
 	return nil

@@ -3,43 +3,80 @@ package sqlite_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
 	"github.com/outhook/webhook/store/storetest"
 )
 
-// The result of a delivery that was handed over is written without reading the row first. What became of
-// the row meanwhile, behind this store's back, must count all the same.
+// What is handed over has no row until its result comes, which is written without reading anything. What
+// became of the delivery meanwhile, by another process, must count all the same.
 func TestHandedOverMeanwhileChanged(t *testing.T) {
 	for name, c := range map[string]struct {
-		change  string
-		applied []bool
-		rows    int
+		change    func(*maker, []string)
+		applied   []bool
+		succeeded int
 	}{
-		"nothing":                {`SELECT 1`, []bool{true, true, true}, 3},
-		"one is gone":            {`DELETE FROM webhook_delivery WHERE key = (SELECT min(key) FROM webhook_delivery)`, []bool{false, true, true}, 2},
-		"the last one is gone":   {`DELETE FROM webhook_delivery WHERE key = (SELECT max(key) FROM webhook_delivery)`, []bool{true, true, false}, 2},
-		"all are gone":           {`DELETE FROM webhook_delivery`, []bool{false, false, false}, 0},
-		"one is leased anew":     {`UPDATE webhook_delivery SET lease = 2 WHERE key = (SELECT min(key) FROM webhook_delivery)`, []bool{true, true, true}, 3},
-		"one ended without them": {`UPDATE webhook_delivery SET state = 4, owner = NULL, next_at = NULL, due_at = NULL, finished_at = 1 WHERE key = (SELECT min(key) FROM webhook_delivery)`, []bool{true, true, true}, 3},
+		"nothing": {func(*maker, []string) {}, []bool{true, true, true}, 3},
+		"one was canceled": {func(m *maker, ids []string) {
+			_, err := m.st.Requeue(m.t.Context(), webhook.RequeueRequest{Now: m.now, IDs: ids[:1], Action: webhook.RequeueCancel})
+			require.NoError(m.t, err)
+		}, []bool{true, true, true}, 3}, // a success wins
+		"one was returned": {func(m *maker, ids []string) {
+			_, err := m.st.Commit(m.t.Context(), webhook.Batch{Now: m.now, Returned: []webhook.Return{{DeliveryID: ids[1], Lease: 1}}})
+			require.NoError(m.t, err)
+		}, []bool{true, true, true}, 3},
+		"all were claimed": {func(m *maker, ids []string) {
+			later := m.now.Add(time.Minute)
+			r, err := m.st.Claim(m.t.Context(), webhook.ClaimRequest{Now: later, LeaseUntil: later.Add(time.Minute), Limit: 10,
+				Owner: "other", NewAttemptID: func() string { return m.New(id.Attempt, later) }})
+			require.NoError(m.t, err)
+			require.Len(m.t, r.Claims, 3)
+			require.Len(m.t, r.Interrupted, 3)
+		}, []bool{true, true, true}, 3},
+		"their tenant was erased": {func(m *maker, ids []string) {
+			for {
+				r, err := m.st.Erase(m.t.Context(), webhook.EraseRequest{Now: m.now, Limit: 10})
+				require.NoError(m.t, err)
+				if !r.More {
+					return
+				}
+			}
+		}, []bool{false, false, false}, 0},
+		"their event was erased": {func(m *maker, ids []string) {
+			d, err := m.st.GetDelivery(m.t.Context(), m.now, ids[2])
+			require.NoError(m.t, err)
+			_, err = m.st.Erase(m.t.Context(), webhook.EraseRequest{Now: m.now, EventID: d.EventID})
+			require.NoError(m.t, err)
+		}, []bool{true, true, true}, 3},
+		"two have ended and were pruned": {func(m *maker, ids []string) {
+			_, err := m.st.Commit(m.t.Context(), webhook.Batch{Now: m.now, Outcomes: []webhook.Outcome{m.success(ids[0]), m.success(ids[2])}})
+			require.NoError(m.t, err)
+			later := m.now.Add(time.Second)
+			r, err := m.st.Prune(m.t.Context(), webhook.PruneRequest{Now: later, FinishedBefore: later, Limit: 100})
+			require.NoError(m.t, err)
+			require.Equal(m.t, 2, r.Deliveries)
+		}, []bool{false, true, false}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			st := open(t, filepath.Join(t.TempDir(), "webhooks.db"))
+			path := filepath.Join(t.TempDir(), "webhooks.db")
+			st, other := open(t, path), open(t, path)
 			m := &maker{t: t, st: st, now: start}
 			to := m.endpoint()
 			generation := m.generation()
-			batch, results := webhook.Batch{Now: m.now}, webhook.Batch{Now: m.now}
+			batch, results, ids := webhook.Batch{Now: m.now}, webhook.Batch{Now: m.now}, []string{}
 			for range 3 {
 				g := m.send(generation, to, "owner")
 				batch.Sends = append(batch.Sends, g)
-				results.Outcomes = append(results.Outcomes, m.success(g.Events[0].Deliveries[0].ID))
+				ids = append(ids, g.Events[0].Deliveries[0].ID)
+				results.Outcomes = append(results.Outcomes, m.success(ids[len(ids)-1]))
 			}
 			_, err := st.Commit(t.Context(), batch)
 			require.NoError(t, err)
-			_, err = st.DB().Exec(c.change)
-			require.NoError(t, err)
+			c.change(&maker{t: t, st: other, now: m.now}, ids)
 			for range 2 { // a repetition changes nothing
 				r, err := st.Commit(t.Context(), results)
 				require.NoError(t, err)
@@ -47,13 +84,16 @@ func TestHandedOverMeanwhileChanged(t *testing.T) {
 					require.Equal(t, c.applied[i], r.Outcomes[i].Applied, i)
 				}
 			}
-			rows, succeeded := 0, 0
-			require.NoError(t, st.DB().QueryRow(`SELECT count(*), coalesce(sum(state), 0) FROM webhook_delivery`).Scan(&rows, &succeeded))
-			require.Equal(t, c.rows, rows)
-			require.Equal(t, c.rows, succeeded)
-			if name == "nothing" {
-				storetest.CheckInvariants(t, st)
+			list, err := st.ListDeliveries(t.Context(), m.now, webhook.DeliveryQuery{AllTenants: true})
+			require.NoError(t, err)
+			require.Len(t, list, c.succeeded)
+			for _, d := range list {
+				require.Equal(t, webhook.StateSucceeded, d.State)
 			}
+			left := 0
+			require.NoError(t, st.DB().QueryRow(`SELECT count(*) FROM webhook_handed`).Scan(&left))
+			require.Zero(t, left)
+			storetest.CheckInvariants(t, st)
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -58,11 +59,12 @@ func (m *maker) send(generation int64, endpointID, owner string) webhook.SendGro
 	}}}
 }
 
+// success is as a dispatcher reports the first attempt of what it was handed.
 func (m *maker) success(deliveryID string) webhook.Outcome {
 	status, preview, at := 200, `{"ok":true}`, m.now
 	return webhook.Outcome{DeliveryID: deliveryID, Lease: 1, State: webhook.StateSucceeded,
 		Attempt: &webhook.DeliveryAttempt{
-			ID: m.New(id.Attempt, m.now), Trigger: webhook.TriggerInitial, Status: webhook.AttemptSucceeded,
+			ID: id.Attempt + strings.TrimPrefix(deliveryID, id.Delivery), Trigger: webhook.TriggerInitial, Status: webhook.AttemptSucceeded,
 			Method: "POST", URL: "https://example.com/hook", RemoteAddr: "192.0.2.1:443", StatusCode: &status,
 			RequestHeaders: map[string]string{
 				"content-type": "application/json", "user-agent": "outhook-webhook/1", "webhook-id": "evt",

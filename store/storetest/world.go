@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,16 @@ func (w *world) pass(d time.Duration) { w.now = w.now.Add(d) }
 func (w *world) newID(prefix string) string { return w.ids.New(prefix, w.now) }
 
 func (w *world) newAttemptID() string { return w.newID(id.Attempt) }
+
+// attemptIDFor gives every other first attempt the ULID of its delivery, as a dispatcher does with those that
+// start at once.
+func (w *world) attemptIDFor(c webhook.Claim) string {
+	ulid := c.DeliveryID[len(id.Delivery):]
+	if c.Lease == 1 && strings.IndexByte("0123456789abcdefghjkmnpqrstvwxyz", ulid[len(ulid)-1])%2 == 0 {
+		return id.Attempt + ulid
+	}
+	return w.newAttemptID()
+}
 
 // endpoint creates an enabled endpoint of acme, unless changed.
 func (w *world) endpoint(change ...func(*webhook.EndpointRow)) string {
@@ -213,7 +224,7 @@ func (w *world) claimNone() {
 func (w *world) attempt(c webhook.Claim, code int) *webhook.DeliveryAttempt {
 	done := w.now.Add(20 * time.Millisecond)
 	a := &webhook.DeliveryAttempt{
-		ID: w.newAttemptID(), TenantID: c.Event.TenantID, EventID: c.Event.ID, EventType: c.Event.Type,
+		ID: w.attemptIDFor(c), TenantID: c.Event.TenantID, EventID: c.Event.ID, EventType: c.Event.Type,
 		DeliveryID: c.DeliveryID, EndpointID: c.EndpointID, AttemptNumber: c.AttemptNumber,
 		Trigger: c.Trigger, BulkRetryID: c.BulkRetryID, Status: webhook.AttemptFailed,
 		Method: "POST", URL: "https://example.com/hook", RemoteAddr: "192.0.2.1:443",

@@ -88,9 +88,11 @@ func (l *attemptList) from() (candidates, error) {
 	case l.status > 0:
 		from = l.scoped("webhook_attempt_status", in, "status > 0 AND status = ?", l.status)
 	case l.endpoint != 0:
-		from = l.indexed("webhook_attempt", "webhook_attempt_endpoint", in, "endpoint = ?", l.endpoint)
+		from = union(l.indexed("webhook_attempt", "webhook_attempt_endpoint", in, "key <> delivery AND endpoint = ?", l.endpoint),
+			l.indexed("webhook_delivery", "webhook_delivery_endpoint", in, "endpoint = ?", l.endpoint))
 	case l.tenant != 0:
-		from = l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "tenant = ?", l.tenant)
+		from = union(l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "key <> delivery AND tenant = ?", l.tenant),
+			l.deliveriesByEvents(in, l.tenant, 0))
 	default:
 		from = l.indexed("webhook_attempt", "", in, "")
 	}
@@ -108,7 +110,8 @@ func (l *attemptList) scoped(index string, in stretch, terms string, args ...any
 	return l.indexed("webhook_attempt", index, in, terms, args...)
 }
 
-// ofDeliveries are the attempts of one delivery, or of all of an event.
+// ofDeliveries are the attempts of one delivery, or of all of an event. As anywhere, one that has the key of
+// its delivery is found by that.
 func (l *attemptList) ofDeliveries() (candidates, error) {
 	deliveries, err := l.deliveriesAsked(&l.AttemptQuery)
 	if err != nil {
@@ -118,8 +121,10 @@ func (l *attemptList) ofDeliveries() (candidates, error) {
 	err = l.query(func(r row) error {
 		keys = append(keys, r.int(0))
 		return nil
-	}, `SELECT key FROM webhook_attempt INDEXED BY webhook_attempt_lease WHERE `+among("delivery"), jsonKeys(deliveries))
-	return given(keys), err
+	}, `SELECT key FROM webhook_attempt INDEXED BY webhook_attempt_lease WHERE key <> delivery AND `+among("delivery"),
+		jsonKeys(deliveries))
+	l.narrow.and(among("a.delivery"), jsonKeys(deliveries))
+	return given(append(keys, deliveries...)), err
 }
 
 // pick returns those of the candidates that pass all filters, newest first.

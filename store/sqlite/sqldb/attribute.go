@@ -102,7 +102,7 @@ func (l *deliveryList) byAttributes() (candidates, error) {
 		if l.tenant != 0 {
 			terms, args = terms+" AND tenant = ?", append(args, l.tenant)
 		}
-		return deliveryTimes.with(l.session, union(l.throughEvents(index, in, terms, args...), l.apart(in)), l.Since, l.Until)
+		return deliveryTimes.with(l.session, union(l.throughEvents(index, in, terms, args...), l.apart(in, l.tenant, l.typ)), l.Since, l.Until)
 	}
 	return nil, nil
 }

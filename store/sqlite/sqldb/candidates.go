@@ -63,8 +63,8 @@ func (q *session) indexed(table, index string, in stretch, terms string, args ..
 
 // given are keys that are known already.
 func given(keys []int64) candidates {
-	slices.Sort(keys)
-	slices.Reverse(keys)
+	slices.SortFunc(keys, descending)
+	keys = slices.Compact(keys)
 	return func(before int64, n int) ([]int64, error) {
 		at, _ := slices.BinarySearchFunc(keys, before, func(key, before int64) int {
 			if key >= before {

@@ -73,6 +73,16 @@ func (s *Store) foreignLeases(q *session, warn func(code, format string, args ..
 	// The clock only words a warning here.
 	n, err := q.int(`SELECT count(*) FROM (SELECT owner, next_at FROM webhook_delivery INDEXED BY webhook_delivery_pending
 		WHERE state = 0 LIMIT 10000) WHERE owner IS NOT NULL AND owner <> ? AND next_at > ?`, self, time.Now().UnixMicro())
+	if err != nil {
+		return err
+	}
+	handed, err := q.handed(`WHERE owner <> ? AND until > ?`, self, time.Now().UnixMicro())
+	if err != nil {
+		return err
+	}
+	if handed, err = q.withoutRow(handed); err == nil {
+		n += int64(len(handed))
+	}
 	if err == nil && n > 0 {
 		warn("sqlite_foreign_leases", "%d deliveries are leased by other processes: either they run too, or they died and their leases will end", n)
 	}

@@ -48,7 +48,9 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 		return nil
 	}
 	if r.Limit <= 0 {
-		err = s.read(ctx, run)
+		if err = s.unfoldEnded(ctx, r.Now); err == nil {
+			err = s.read(ctx, run)
+		}
 		return result, err
 	}
 	if !s.busy.Load() {
@@ -71,7 +73,7 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (result webho
 
 // lookForDue answers a Claim if no head is due.
 func (s *Store) lookForDue(ctx context.Context, r *webhook.ClaimRequest) (result webhook.ClaimResult, due bool, err error) {
-	err = s.read(ctx, func(q *session) error {
+	err = s.read(ctx, func(q *session) (err error) {
 		c := newClaim(q, r)
 		if err := c.collect(1); err != nil {
 			return err
@@ -79,7 +81,10 @@ func (s *Store) lookForDue(ctx context.Context, r *webhook.ClaimRequest) (result
 		if due = len(c.ready) > 0 || len(r.Early) > 0; due {
 			return nil
 		}
-		err := c.conclude()
+		if due, err = c.endedHanded(c.now); err != nil || due {
+			return err
+		}
+		err = c.conclude()
 		result = c.result
 		return err
 	})
@@ -140,6 +145,9 @@ func (c *claim) run() error {
 			return err
 		}
 		return c.look()
+	}
+	if err := c.unfoldEnded(c.now); err != nil {
+		return err
 	}
 	// Heads may be too early, so what they promise may not be there.
 	for !c.everything && len(c.keys) < c.request.Limit {
@@ -411,6 +419,14 @@ func (c *claim) finish(after int64) (err error) {
 		}
 	}
 	if err := c.nextHead(after); err != nil {
+		return err
+	}
+	if err := c.query(func(r row) error {
+		if !r.null(0) {
+			c.sooner(r.int(0))
+		}
+		return nil
+	}, `SELECT min(until) FROM webhook_handed`); err != nil {
 		return err
 	}
 	c.result.Generation, err = c.generation()

@@ -36,8 +36,8 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 		return webhook.Result{}, err
 	}
 	if !s.bound {
-		s.handed.put(done.leased)
-		s.handed.forget(done.settled)
+		s.handed.put(done.folded)
+		s.handed.settled(done.unfolded)
 	}
 	return r, nil
 }
@@ -56,8 +56,9 @@ type commit struct {
 	stats              stats
 	health             map[int64]*health
 	rows               map[int64]*delivery // of outcomes, by key
-	leased             []freshDelivery     // stored with a lease
-	settled            []int64             // keys of first tries that succeeded
+	list               *handedList         // of what is handed over
+	folded             []first             // in that list
+	unfolded           []first             // from earlier ones: they have rows now
 }
 
 func newCommit(q *session, b *webhook.Batch, careful bool) *commit {
@@ -83,6 +84,9 @@ func (c *commit) run() (err error) {
 		}
 	}
 	if err := c.flushSends(); err != nil {
+		return err
+	}
+	if err := c.flushFolded(); err != nil {
 		return err
 	}
 	if err := c.outcomes(); err != nil {
@@ -158,12 +162,6 @@ type group struct {
 	fresh      []freshEvent
 }
 
-// freshDelivery is a delivery just stored.
-type freshDelivery struct {
-	key int64
-	first
-}
-
 type freshEvent struct {
 	*webhook.NewEvent
 	ident
@@ -221,7 +219,7 @@ func (p *group) standing(f *freshEvent) (status webhook.SendStatus, done bool, e
 		return webhook.SendTaken, true, nil
 	}
 	for _, d := range f.deliveries {
-		rest, event, found, err := p.deliveryIdent(d.key)
+		rest, event, found, err := p.deliveryAnywhere(d.key)
 		if err != nil {
 			return 0, false, err
 		}
@@ -336,6 +334,10 @@ var insertDeliveries = newTableInserts("webhook_delivery",
 	`expires_at`)
 
 func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, e *endpointRef, typ, created int64, expires any) error {
+	c.stats.add(e.num, 0, pending, 1)
+	if folded, err := c.fold(f, d, n, e, typ, created); folded || err != nil {
+		return err
+	}
 	due := n.DueAt.UnixMicro()
 	next, owner, leasedAt, lease := due, any(nil), any(nil), int64(0)
 	if n.LeasedBy != "" {
@@ -344,11 +346,9 @@ func (c *commit) insertDelivery(f *freshEvent, d ident, n *webhook.NewDelivery, 
 			return err
 		}
 		next, owner, leasedAt, lease = n.LeaseUntil.UnixMicro(), num, c.now, 1
-		c.leased = append(c.leased, freshDelivery{d.key, first{d.rest, f.key, e.num, f.tenant, typ, created}})
 	}
 	c.deliveries.add(d.key, d.rest, f.key, e.num, f.tenant, typ, next, due, owner, leasedAt, lease,
 		created, c.now, expires)
 	c.heads.lower(e.num, next, !e.enabled, d.key, e.ordered)
-	c.stats.add(e.num, 0, pending, 1)
 	return nil
 }

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,8 +25,8 @@ type delivery struct {
 	failureCode                                 int64
 	expiresAt, createdAt, updatedAt, finishedAt int64
 	dirty                                       bool
-	firstTry                                    bool // it has no more than its first lease, and no attempt yet
-	remembered                                  bool // and was not read
+	firstTry                                    bool   // it has no more than its first lease, and no attempt yet
+	folded                                      *first // it has no row yet
 }
 
 const deliveryColumns = `key, rest, event, endpoint, tenant, type, state, next_at, due_at, owner, leased_at, lease,
@@ -114,16 +115,58 @@ func (q *session) deliveryIdent(key int64) (rest, event int64, found bool, err e
 	return rest, event, found, err
 }
 
+// deliveryAnywhere is deliveryIdent for deliveries that need not have a row.
+func (q *session) deliveryAnywhere(key int64) (rest, event int64, found bool, err error) {
+	if rest, event, found, err = q.deliveryIdent(key); found || err != nil {
+		return rest, event, found, err
+	}
+	handed, err := q.handedAmong([]int64{key})
+	if err != nil || len(handed) == 0 {
+		return 0, 0, false, err
+	}
+	return handed[0].rest, handed[0].event, true, nil
+}
+
+// deliveryToChange reads a delivery's row, and makes it if it has none yet.
+func (q *session) deliveryToChange(key int64) (*delivery, error) {
+	d, err := q.deliveryByKey(key)
+	if err != nil || d != nil {
+		return d, err
+	}
+	if unfolded, err := q.unfold(key); err != nil || !unfolded {
+		return nil, err
+	}
+	return q.deliveryByKey(key)
+}
+
 // existing returns those of an event's deliveries that were not pruned.
 func (q *session) existing(ids []ident) ([]ident, error) {
-	has := make(map[int64]bool, len(ids))
-	err := inKeys(keysOf(ids), func(marks string, args []any) error {
+	has, err := q.haveRows(keysOf(ids))
+	if err != nil {
+		return nil, err
+	}
+	var rest []int64
+	for _, d := range ids {
+		if !has[d.key] {
+			rest = append(rest, d.key)
+		}
+	}
+	handed, err := q.handedAmong(rest)
+	for i := range handed {
+		has[handed[i].key] = true
+	}
+	return slices.DeleteFunc(ids, func(d ident) bool { return !has[d.key] }), err
+}
+
+func (q *session) haveRows(keys []int64) (has map[int64]bool, err error) {
+	has = make(map[int64]bool, len(keys))
+	err = inKeys(keys, func(marks string, args []any) error {
 		return q.query(func(r row) error {
 			has[r.int(0)] = true
 			return nil
 		}, `SELECT key FROM webhook_delivery WHERE key IN (`+marks+`)`, args...)
 	})
-	return slices.DeleteFunc(ids, func(d ident) bool { return !has[d.key] }), err
+	return has, err
 }
 
 // save writes back what can change.
@@ -131,11 +174,28 @@ func (q *session) save(d *delivery) error {
 	return q.exec(`UPDATE webhook_delivery SET state = ?, next_at = ?, due_at = ?, owner = ?, leased_at = ?,
 		lease = ?, settled = ?, attempts = ?, failed = ?, uncharged = ?, deferrals = ?, trigger = ?, bulk = ?,
 		last_at = ?, last_status = ?, last_code = ?, last_error = ?, failure_code = ?, updated_at = ?,
-		finished_at = ? WHERE key = ?`,
+		finished_at = ? WHERE key = ?`, d.changing()...)
+}
+
+// changing are the values of the columns that can change, and the key.
+func (d *delivery) changing() []any {
+	return []any{
 		d.state, opt(d.nextAt), opt(d.dueAt), ref(d.owner), opt(d.leasedAt), d.lease, d.settled, d.attempts,
 		d.failed, d.uncharged, d.deferrals, d.trigger, ref(d.bulk), opt(d.lastAt), opt(d.lastStatus),
-		ref(d.lastCode), text(d.lastError), ref(d.failureCode), d.updatedAt, opt(d.finishedAt), d.key)
+		ref(d.lastCode), text(d.lastError), ref(d.failureCode), d.updatedAt, opt(d.finishedAt), d.key,
+	}
 }
+
+// insertWhole inserts rows with all their columns.
+var insertWhole = newInserts(`INSERT INTO webhook_delivery (state, next_at, due_at, owner, leased_at, lease, settled, attempts,
+	failed, uncharged, deferrals, trigger, bulk, last_at, last_status, last_code, last_error, failure_code, updated_at,
+	finished_at, key, rest, event, endpoint, tenant, type, expires_at, created_at) VALUES`,
+	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
+
+// insertSuccesses inserts rows of which plainSuccess is true.
+var insertSuccesses = newInserts(`INSERT INTO webhook_delivery (key, rest, event, endpoint, tenant, type, last_at, last_status,
+	created_at, updated_at, finished_at, state, lease, attempts, trigger) VALUES`,
+	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 1, 1)`, `ON CONFLICT DO NOTHING`)
 
 // plainSuccess reports the usual end: the first attempt succeeded, now.
 func (d *delivery) plainSuccess(now int64) bool {
@@ -145,8 +205,7 @@ func (d *delivery) plainSuccess(now int64) bool {
 }
 
 // saveSuccesses saves rows of which plainSuccess is true, with what differs between them. An upsert is
-// the cheapest way to update many rows by one statement. Should one be missing, it is inserted, and
-// changed in a way that shows: flushOutcomes asks for the last key that was inserted.
+// the cheapest way to update many rows by one statement; they all stand.
 var saveSuccesses = newInserts(`INSERT INTO webhook_delivery
 	(key, last_at, last_status, finished_at, rest, event, endpoint, tenant, type, created_at, updated_at) VALUES`,
 	`(?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
@@ -166,6 +225,12 @@ func (s *Store) GetDelivery(ctx context.Context, now time.Time, deliveryID strin
 		w := &filter{}
 		w.and("d.key = ? AND d.rest = ?", key, rest)
 		rows, err := q.view(w)
+		if err == nil && len(rows) == 0 {
+			var handed []first
+			if handed, err = q.handedAmong([]int64{key}); err == nil {
+				rows, err = q.viewHanded(w, handed)
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -182,9 +247,9 @@ var viewDelivery = "d." + strings.Join(strings.Fields(deliveryColumns), " d.")
 
 // viewSQL reads deliveries with what views need of their events and endpoints. CROSS JOIN keeps the
 // order of the tables: deliveries first, by key.
-func viewSQL(w *filter) string {
+func viewSQL(from string, w *filter) string {
 	return `SELECT ` + viewDelivery + `, e.rest, e.attributes, p.key, p.rest, p.state, p.disabled_reason
-	FROM webhook_delivery d NOT INDEXED
+	FROM ` + from + `
 	CROSS JOIN webhook_endpoint p ON p.num = d.endpoint
 	CROSS JOIN webhook_event e ON e.key = d.event` + w.where()
 }
@@ -200,7 +265,39 @@ type viewed struct {
 }
 
 // view reads what a filter selects, in no order.
-func (q *session) view(w *filter) (rows []viewed, err error) {
+func (q *session) view(w *filter) ([]viewed, error) {
+	return q.viewFrom(`webhook_delivery d NOT INDEXED`, w)
+}
+
+// viewHanded is view for deliveries without a row. The filter looks at what their rows would hold.
+func (q *session) viewHanded(w *filter, handed []first) ([]viewed, error) {
+	if len(handed) == 0 {
+		return nil, nil
+	}
+	rows := make([][]any, len(handed))
+	for i := range handed {
+		d := handed[i].delivery()
+		rows[i] = []any{d.key, d.rest, d.event, d.endpoint, d.tenant, d.typ, d.nextAt, d.dueAt, d.owner, d.leasedAt, d.createdAt}
+	}
+	list, err := json.Marshal(rows)
+	if err != nil {
+		return nil, err
+	}
+	of := *w
+	of.args = append([]any{string(list)}, w.args...)
+	return q.viewFrom(handedRows, &of)
+}
+
+// handedRows has the columns of webhook_delivery, as [first.delivery] fills them.
+const handedRows = `(SELECT value ->> 0 AS key, value ->> 1 AS rest, value ->> 2 AS event, value ->> 3 AS endpoint,
+		value ->> 4 AS tenant, value ->> 5 AS type, 0 AS state, value ->> 6 AS next_at, value ->> 7 AS due_at,
+		value ->> 8 AS owner, value ->> 9 AS leased_at, 1 AS lease, 0 AS settled, 0 AS attempts, 0 AS failed,
+		0 AS uncharged, 0 AS deferrals, 0 AS trigger, NULL AS bulk, NULL AS last_at, NULL AS last_status,
+		NULL AS last_code, NULL AS last_error, NULL AS failure_code, NULL AS expires_at, value ->> 10 AS created_at,
+		value ->> 9 AS updated_at, NULL AS finished_at
+	FROM json_each(?)) d`
+
+func (q *session) viewFrom(from string, w *filter) (rows []viewed, err error) {
 	err = q.query(func(r row) error {
 		attributes, err := r.stringMap(viewColumns + 1)
 		if err != nil {
@@ -212,7 +309,7 @@ func (q *session) view(w *filter) (rows []viewed, err error) {
 			EndpointID: id.Join(id.Endpoint, r.int(viewColumns+2), r.int(viewColumns+3)),
 		}, endpoint: member(endpointStates, r.int(viewColumns+4)), disabled: r.str(viewColumns + 5)})
 		return nil
-	}, viewSQL(w), w.args...)
+	}, viewSQL(from, w), w.args...)
 	return rows, err
 }
 

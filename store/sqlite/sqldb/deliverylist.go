@@ -25,6 +25,9 @@ func (s *Store) ListDeliveries(ctx context.Context, now time.Time, lq webhook.De
 			return err
 		}
 		from, err := l.from()
+		if err == nil {
+			from, err = l.withHanded(from)
+		}
 		if err != nil {
 			return err
 		}
@@ -57,6 +60,7 @@ type deliveryList struct {
 	now                         int64
 	tenant, typ, endpoint, code int64  // numbers of what is asked for; 0: anything
 	narrow                      filter // all that is asked for, applied to candidates
+	handed                      []first
 }
 
 // pick returns those of the candidates that pass all filters, newest first.
@@ -64,9 +68,56 @@ func (l *deliveryList) pick(keys []int64) ([]viewed, error) {
 	w := filter{terms: slices.Clip(l.narrow.terms), args: slices.Clip(l.narrow.args)}
 	w.and(among("d.key"), jsonKeys(keys))
 	rows, err := l.view(&w)
+	if err != nil {
+		return nil, err
+	}
+	handed, err := l.viewHanded(&w, l.handedIn(keys))
+	rows = append(rows, handed...)
 	rows = slices.DeleteFunc(rows, func(v viewed) bool { return !l.matches(v.item.Attributes) })
 	slices.SortFunc(rows, func(a, b viewed) int { return descending(a.key, b.key) })
 	return rows, err
+}
+
+// withHanded adds the deliveries that have no row, and may be asked for, to the candidates.
+func (l *deliveryList) withHanded(from candidates) (candidates, error) {
+	if l.code != 0 || l.only(webhook.StatusFailed) || l.only(webhook.StatusSuccess) {
+		return from, nil
+	}
+	all, err := l.session.handed(``)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(f first) bool {
+		return l.tenant != 0 && f.tenant != l.tenant || l.typ != 0 && f.typ != l.typ || l.endpoint != 0 && f.endpoint != l.endpoint
+	})
+	if l.EventID != "" {
+		event, _, _ := id.Split(id.Event, l.EventID)
+		all = slices.DeleteFunc(all, func(f first) bool { return f.event != event })
+	}
+	if l.handed, err = l.withoutRow(all); err != nil || len(l.handed) == 0 {
+		return from, err
+	}
+	keys := make([]int64, len(l.handed))
+	for i := range l.handed {
+		keys[i] = l.handed[i].key
+	}
+	return union(from, given(keys)), nil
+}
+
+func (l *deliveryList) handedIn(keys []int64) (some []first) {
+	if len(l.handed) == 0 {
+		return nil
+	}
+	wanted := make(map[int64]bool, len(keys))
+	for _, key := range keys {
+		wanted[key] = true
+	}
+	for _, f := range l.handed {
+		if wanted[f.key] {
+			some = append(some, f)
+		}
+	}
+	return some
 }
 
 func (l *deliveryList) matches(attributes map[string]string) bool {
@@ -128,29 +179,33 @@ func (l *deliveryList) byCode(in stretch) candidates {
 
 // byEvents finds the deliveries of a type, a tenant or both through their events.
 func (l *deliveryList) byEvents(in stretch) candidates {
+	return l.deliveriesByEvents(in, l.tenant, l.typ)
+}
+
+func (q *session) deliveriesByEvents(in stretch, tenant, typ int64) candidates {
 	const some = " AND (deliveries IS NULL) = 0"
+	apart := q.apart(in, tenant, typ)
 	switch {
-	case l.tenant != 0 && l.typ != 0:
-		return union(l.apart(in),
-			l.throughEvents("webhook_event_tenant_type", in, "tenant = ? AND type = ?"+some, l.tenant, l.typ))
-	case l.tenant != 0:
-		return union(l.apart(in), l.throughEvents("webhook_event_tenant", in, "tenant = ?"+some, l.tenant))
-	case l.typ != 0:
-		return union(l.apart(in), l.throughEvents("webhook_event_type", in, "type = ?"+some, l.typ))
+	case tenant != 0 && typ != 0:
+		return union(apart, q.throughEvents("webhook_event_tenant_type", in, "tenant = ? AND type = ?"+some, tenant, typ))
+	case tenant != 0:
+		return union(apart, q.throughEvents("webhook_event_tenant", in, "tenant = ?"+some, tenant))
+	case typ != 0:
+		return union(apart, q.throughEvents("webhook_event_type", in, "type = ?"+some, typ))
 	}
-	return l.indexed("webhook_delivery", "", in, "")
+	return q.indexed("webhook_delivery", "", in, "")
 }
 
 // apart are the deliveries that are not near their events.
-func (l *deliveryList) apart(in stretch) candidates {
+func (q *session) apart(in stretch, tenant, typ int64) candidates {
 	const terms = "key NOT BETWEEN event AND event + 209715200"
 	switch {
-	case l.tenant != 0:
-		return l.indexed("webhook_delivery", "webhook_delivery_apart_tenant", in, "tenant = ? AND "+terms, l.tenant)
-	case l.typ != 0:
-		return l.indexed("webhook_delivery", "webhook_delivery_apart_type", in, "type = ? AND "+terms, l.typ)
+	case tenant != 0:
+		return q.indexed("webhook_delivery", "webhook_delivery_apart_tenant", in, "tenant = ? AND "+terms, tenant)
+	case typ != 0:
+		return q.indexed("webhook_delivery", "webhook_delivery_apart_type", in, "type = ? AND "+terms, typ)
 	}
-	return l.indexed("webhook_delivery", "webhook_delivery_apart", in, terms)
+	return q.indexed("webhook_delivery", "webhook_delivery_apart", in, terms)
 }
 
 // What byQueue looks at, at most.

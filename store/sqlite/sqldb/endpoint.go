@@ -105,6 +105,11 @@ func (q *session) storeEndpoint(num int64, e *webhook.EndpointRow) (err error) {
 		append(endpointColumnsOf(e), num)...); err != nil {
 		return err
 	}
+	if e.Ordered {
+		if err := q.unfoldAll(); err != nil {
+			return err
+		}
+	}
 	return q.rebuild(num, e.State != webhook.EndpointEnabled, e.Ordered)
 }
 

@@ -78,10 +78,14 @@ func (q *session) eraseEvent(eventID string, now int64, sums stats) (r webhook.E
 
 func (q *session) eraseDelivery(key, now int64, sums stats) (wasPending bool, err error) {
 	if err := q.exec(`UPDATE webhook_attempt SET capture = NULL, detail_pruned_at = ?, updated_at = ?
-		WHERE delivery = ? AND capture IS NOT NULL`, now, now, key); err != nil {
+		WHERE key <> delivery AND delivery = ? AND capture IS NOT NULL`, now, now, key); err != nil {
 		return false, err
 	}
-	d, err := q.deliveryByKey(key)
+	if err := q.exec(`UPDATE webhook_attempt SET capture = NULL, detail_pruned_at = ?, updated_at = ?
+		WHERE key = ? AND delivery = key AND capture IS NOT NULL`, now, now, key); err != nil {
+		return false, err
+	}
+	d, err := q.deliveryToChange(key)
 	if err != nil || d == nil || d.state != pending {
 		return false, err
 	}
@@ -93,6 +97,9 @@ func (q *session) eraseDelivery(key, now int64, sums stats) (wasPending bool, er
 func (q *session) eraseTenant(tenantID string, limit int, sums stats) (r webhook.EraseResult, err error) {
 	tenant, err := q.find(tenantID)
 	if err != nil || tenant == 0 {
+		return r, err
+	}
+	if err := q.unfoldAll(); err != nil {
 		return r, err
 	}
 	if err := q.exec(`DELETE FROM webhook_bulk WHERE tenant = ? AND all_tenants = 0`, tenant); err != nil {

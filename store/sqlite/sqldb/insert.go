@@ -40,7 +40,6 @@ func newTableInserts(table, columns, mostlyNull string) *inserts {
 type inserter struct {
 	*inserts
 	args []any
-	last int64 // the connection's last inserted key, after flush
 }
 
 // spareArgs are argument slices for reuse: those of a large batch are most of what it allocates.
@@ -59,7 +58,7 @@ func (in *inserter) flush(q *session) (all bool, err error) {
 	for i, size := range insertSizes {
 		for len(args) >= size*in.width {
 			form, rows := in.form(args[:size*in.width])
-			n, err := in.write(q, form.by[i], rows)
+			n, err := q.changed(form.by[i], rows...)
 			if err != nil {
 				return false, err
 			}
@@ -74,17 +73,6 @@ func (in *inserter) flush(q *session) (all bool, err error) {
 		in.args = nil
 	}
 	return changed == want, nil
-}
-
-func (in *inserter) write(q *session, query string, rows []any) (changed int64, err error) {
-	done, err := q.do(query, rows)
-	if err != nil {
-		return 0, err
-	}
-	if in.last, err = done.LastInsertId(); err != nil {
-		return 0, err
-	}
-	return done.RowsAffected()
 }
 
 // form chooses between the whole and the plain form, and packs the rows for it in their place.

@@ -29,25 +29,76 @@ func (c *commit) outcomes() error {
 	if err := c.flushOutcomes(); err != nil {
 		return err
 	}
+	if err := c.tidyHanded(); err != nil {
+		return err
+	}
 	return c.saveHealth()
 }
 
 func (c *commit) readRows() error {
 	c.rows = make(map[int64]*delivery, len(c.batch.Outcomes))
-	var keys []int64
+	remembers := c.s.handed
 	if c.careful {
-		keys = (&handed{}).find(c.batch.Outcomes, c.rows)
-	} else {
-		keys = c.s.handed.find(c.batch.Outcomes, c.rows)
+		remembers = &handed{}
 	}
-	if err := c.firstTries(keys, c.rows); err != nil {
+	known, keys := remembers.find(c.batch.Outcomes)
+	gone, err := c.takeHanded(known)
+	if err != nil {
 		return err
 	}
-	keys = slices.DeleteFunc(keys, func(key int64) bool { return c.rows[key] != nil })
-	if err := c.deliveriesByKey(keys, c.rows); err != nil {
+	keys = append(keys, gone...)
+	if keys, err = c.readOthers(keys); err != nil {
 		return err
+	}
+	if unfolded, err := c.unfold(keys...); err != nil {
+		return err
+	} else if unfolded {
+		if _, err := c.readOthers(keys); err != nil {
+			return err
+		}
 	}
 	return c.readHealth()
+}
+
+// takeHanded takes up what stands in webhook_handed as it is remembered, and returns the keys of the rest.
+func (c *commit) takeHanded(known []first) (gone []int64, err error) {
+	stands := map[int64]bool{}
+	for i := range known {
+		stands[known[i].list.key] = false
+	}
+	err = inKeys(sortedKeys(stands), func(marks string, args []any) error {
+		return c.query(func(r row) error {
+			stands[r.int(0)] = true
+			return nil
+		}, `SELECT key FROM webhook_handed WHERE key IN (`+marks+`)`, args...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range known {
+		f := &known[i]
+		if !stands[f.list.key] {
+			c.s.handed.forget(f.list)
+			gone = append(gone, f.key)
+		} else if c.rows[f.key] == nil {
+			c.rows[f.key] = f.delivery()
+			c.rows[f.key].folded = f
+		}
+	}
+	return gone, nil
+}
+
+// readOthers reads the rows of deliveries and returns the keys of those that have none.
+func (c *commit) readOthers(keys []int64) (missing []int64, err error) {
+	unread := func(key int64) bool { return c.rows[key] != nil }
+	if err := c.firstTries(keys, c.rows); err != nil {
+		return nil, err
+	}
+	keys = slices.DeleteFunc(keys, unread)
+	if err := c.deliveriesByKey(keys, c.rows); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(keys, unread), nil
 }
 
 func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
@@ -103,7 +154,9 @@ func (c *commit) examine(o *webhook.Outcome, rec *record) (r webhook.OutcomeResu
 		b, damaged = packed.UnpackBody(row.bytes(1), 0, &webhook.DeliveryAttempt{})
 		rec.replaces, rec.number = row.int(0), b.Number
 		r.Applied, done = b.Applied, !b.Lost
-	}, `SELECT key, body FROM webhook_attempt WHERE delivery = ? AND lease = ?`, d.key, o.Lease)
+	}, `SELECT key, body FROM webhook_attempt WHERE key <> delivery AND delivery = ? AND lease = ?
+		UNION ALL SELECT key, body FROM webhook_attempt WHERE key = ? AND delivery = key AND lease = ?`,
+		d.key, o.Lease, d.key, o.Lease)
 	if err = errors.Join(err, damaged); err != nil || found && done {
 		return r, done, err
 	}
@@ -181,30 +234,50 @@ func (c *commit) flushOutcomes() error {
 	if !all {
 		return errAgain
 	}
-	successes := inserter{inserts: saveSuccesses}
+	successes, ends := inserter{inserts: saveSuccesses}, inserter{inserts: insertSuccesses}
+	others := inserter{inserts: insertWhole}
 	for _, key := range sortedKeys(c.rows) {
 		d := c.rows[key]
 		if !d.dirty {
 			continue
 		}
+		plain := !c.careful && d.plainSuccess(c.now)
 		switch {
-		case !c.careful && d.plainSuccess(c.now):
+		case d.folded != nil && plain:
+			ends.add(d.key, d.rest, d.event, d.endpoint, d.tenant, d.typ, d.lastAt, opt(d.lastStatus), d.createdAt, c.now, c.now)
+		case d.folded != nil:
+			others.add(append(d.changing(), d.rest, d.event, d.endpoint, d.tenant, d.typ, opt(d.expiresAt), d.createdAt)...)
+		case plain:
 			successes.add(d.key, d.lastAt, opt(d.lastStatus), c.now)
-			c.settled = append(c.settled, key)
-		case d.remembered && d.firstTry:
-			return errAgain
 		default:
 			if err := c.save(d); err != nil {
 				return err
 			}
 		}
+		if d.folded != nil {
+			c.unfolded = append(c.unfolded, *d.folded)
+			d.folded = nil
+		}
 		d.dirty, d.firstTry = false, false
 	}
-	if all, err = successes.flush(c.session); err != nil {
+	for _, in := range []*inserter{&successes, &ends, &others} {
+		if all, err := in.flush(c.session); err != nil || !all {
+			return errOr(err, func() error { return errAgain }) // some are not as they went in
+		}
+	}
+	return nil
+}
+
+// tidyHanded removes lists that are over, and unfolds one if those that are not become too many.
+func (c *commit) tidyHanded() error {
+	over := c.s.handed.over(c.unfolded)
+	if err := inKeys(over, func(marks string, args []any) error {
+		return c.exec(`DELETE FROM webhook_handed WHERE key IN (`+marks+`)`, args...)
+	}); err != nil {
 		return err
 	}
-	if _, missing := c.rows[successes.last]; missing || !all {
-		return errAgain // some are not as they went in
+	if key, found := c.s.handed.tooLong(); found {
+		return c.unfoldWhere(`WHERE key = ?`, key)
 	}
 	return nil
 }
@@ -214,7 +287,7 @@ func (c *commit) giveBack(r webhook.Return) error {
 	if !ok {
 		return nil
 	}
-	d, err := c.deliveryByKey(key)
+	d, err := c.deliveryToChange(key)
 	if err != nil || d == nil || d.rest != rest || d.owner == 0 || d.lease != r.Lease {
 		return err
 	}

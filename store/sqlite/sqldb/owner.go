@@ -66,6 +66,9 @@ func (s *Store) FreeLeases(ctx context.Context, now time.Time) (freed int, err e
 // freeLeasesOf looks for the leases first, without the write lock: that may be a walk through all that
 // is pending.
 func (s *Store) freeLeasesOf(ctx context.Context, name string, now int64) (freed int, err error) {
+	if err := s.unfoldOf(ctx, name); err != nil {
+		return 0, err
+	}
 	var keys []int64
 	var owner int64
 	err = s.read(ctx, func(q *session) (err error) {
@@ -104,4 +107,19 @@ func (s *Store) freeLeasesOf(ctx context.Context, name string, now int64) (freed
 		return nil
 	})
 	return freed, err
+}
+
+// unfoldOf makes rows of what an owner was handed.
+func (s *Store) unfoldOf(ctx context.Context, name string) error {
+	owner, some := int64(0), int64(0)
+	err := s.read(ctx, func(q *session) (err error) {
+		if owner, err = q.find(name); err == nil && owner != 0 {
+			some, err = q.int(`SELECT EXISTS (SELECT 1 FROM webhook_handed WHERE owner = ?)`, owner)
+		}
+		return err
+	})
+	if err != nil || some == 0 {
+		return err
+	}
+	return s.write(ctx, func(q *session) error { return q.unfoldWhere(`WHERE owner = ?`, owner) })
 }

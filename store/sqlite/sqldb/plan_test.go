@@ -72,6 +72,7 @@ var allowed = []struct{ query, step, why string }{
 	{"", `^SCAN (\d+ )?CONSTANT ROW`, "values of the statement itself"},
 	{"", `^SCAN \d+-ROW VALUES CLAUSE$`, "values of the statement itself"},
 	{"FROM sqlite_schema", `^SCAN sqlite_schema$`, "some eighty rows"},
+	{"FROM webhook_handed", `^SCAN webhook_handed$`, "what is under way for the first time, a few dozen rows"},
 	{"FROM webhook_bulk", `^SCAN webhook_bulk$`, "bulk retries are few"},
 	{"DELETE FROM webhook_bulk", `^SCAN webhook_bulk$`, "bulk retries are few"},
 	{"FROM webhook_endpoint INDEXED BY webhook_endpoint_key", `^SCAN webhook_endpoint USING INDEX`, "in order of the page, from its start"},

@@ -56,6 +56,9 @@ func (p *pruning) run() error {
 	if err != nil {
 		return err
 	}
+	if err := p.unfoldEnded(p.now); err != nil {
+		return err
+	}
 	for ; at < len(parts); at, after = at+1, none {
 		for {
 			if p.left <= 0 {
@@ -243,8 +246,14 @@ func (q *session) drop(old []*delivery, sums stats) (attempts, events int, err e
 		owners[d.event] = true
 		sums.add(d.endpoint, 0, d.state, -1)
 	}
+	// A row that is gone must not be made anew.
+	if err := q.unfoldAround(keys); err != nil {
+		return 0, 0, err
+	}
 	for _, table := range []string{
-		`DELETE FROM webhook_attempt WHERE delivery IN (`, `DELETE FROM webhook_delivery WHERE key IN (`,
+		`DELETE FROM webhook_attempt WHERE key <> delivery AND delivery IN (`,
+		`DELETE FROM webhook_attempt WHERE delivery = key AND key IN (`,
+		`DELETE FROM webhook_delivery WHERE key IN (`,
 	} {
 		err := inKeys(keys, func(marks string, args []any) error {
 			n, err := q.changed(table+marks+`)`, args...)

@@ -44,7 +44,7 @@ func (p *group) replay(f *freshEvent) (webhook.SendStatus, error) {
 		return webhook.SendGone, nil
 	}
 	for _, i := range f.missing {
-		if _, _, taken, err := p.deliveryIdent(f.deliveries[i].key); taken || err != nil {
+		if _, _, taken, err := p.deliveryAnywhere(f.deliveries[i].key); taken || err != nil {
 			return webhook.SendTaken, err
 		}
 	}
@@ -60,7 +60,7 @@ func (p *group) replay(f *freshEvent) (webhook.SendStatus, error) {
 func (p *group) deliveriesByEndpoint(deliveries []ident) (map[int64]ident, error) {
 	by := make(map[int64]ident, len(deliveries))
 	for _, d := range deliveries {
-		row, err := p.deliveryByKey(d.key)
+		row, err := p.deliveryToChange(d.key)
 		if err != nil {
 			return nil, err
 		}

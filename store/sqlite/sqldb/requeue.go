@@ -30,7 +30,7 @@ func (q *session) requeue(r *webhook.RequeueRequest, deliveryID string, sums sta
 	if !ok {
 		return webhook.RequeueNotFound, nil
 	}
-	d, err := q.deliveryByKey(key)
+	d, err := q.deliveryToChange(key)
 	if err != nil || d == nil || d.rest != rest {
 		return webhook.RequeueNotFound, err
 	}

@@ -162,6 +162,9 @@ func (q *session) unsum(endpoint, tenant int64) error {
 
 // Stats implements [webhook.Store].
 func (s *Store) Stats(ctx context.Context, now time.Time, sq webhook.StatsQuery) (out webhook.Stats, err error) {
+	if err := s.unfoldEnded(ctx, now); err != nil {
+		return out, err
+	}
 	err = s.read(ctx, func(q *session) error {
 		t := total{session: q, now: now.UnixMicro()}
 		found, err := t.scope(sq)

@@ -132,7 +132,7 @@ CREATE TABLE webhook_delivery (
 	finished_at  INTEGER
 ) STRICT;
 
--- The queue. A finished delivery is not in it.
+-- The queue. A finished delivery is not in it, nor one that was handed over.
 CREATE INDEX webhook_delivery_pending ON webhook_delivery (endpoint, next_at) WHERE state = 0;
 -- Expiry; few deliveries have one.
 CREATE INDEX webhook_delivery_expiry ON webhook_delivery (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
@@ -165,6 +165,18 @@ CREATE INDEX webhook_delivery_end_tenant ON webhook_delivery (tenant, failure_co
 CREATE INDEX webhook_delivery_end_endpoint ON webhook_delivery (endpoint, failure_code)
 	WHERE failure_code IS NOT NULL AND last_code IS NOT failure_code;
 
+-- Deliveries that were handed over to their sender as they were stored, those of a commit in a row. They
+-- get rows of their own when something becomes of them, and the row goes when all have.
+CREATE TABLE webhook_handed (
+	key       INTEGER PRIMARY KEY, -- of the first delivery
+	last      INTEGER NOT NULL,    -- key of the last
+	owner     INTEGER NOT NULL,
+	leased_at INTEGER NOT NULL,
+	until     INTEGER NOT NULL,    -- the first of their leases ends
+	list      BLOB NOT NULL        -- packed
+) STRICT;
+
+-- The attempt that a handed over delivery begins with has the key of its delivery, and is found by that.
 CREATE TABLE webhook_attempt (
 	key              INTEGER PRIMARY KEY,
 	delivery         INTEGER NOT NULL,
@@ -182,10 +194,10 @@ CREATE TABLE webhook_attempt (
 ) STRICT;
 
 -- One attempt for each lease; the attempts of a delivery.
-CREATE UNIQUE INDEX webhook_attempt_lease ON webhook_attempt (delivery, lease);
+CREATE UNIQUE INDEX webhook_attempt_lease ON webhook_attempt (delivery, lease) WHERE key <> delivery;
 -- Lists.
-CREATE INDEX webhook_attempt_endpoint ON webhook_attempt (endpoint);
-CREATE INDEX webhook_attempt_tenant ON webhook_attempt (tenant);
+CREATE INDEX webhook_attempt_endpoint ON webhook_attempt (endpoint) WHERE key <> delivery;
+CREATE INDEX webhook_attempt_tenant ON webhook_attempt (tenant) WHERE key <> delivery;
 -- Lists of what did not succeed.
 CREATE INDEX webhook_attempt_status ON webhook_attempt (status) WHERE status > 0;
 CREATE INDEX webhook_attempt_status_tenant ON webhook_attempt (tenant, status) WHERE status > 0;
@@ -193,7 +205,8 @@ CREATE INDEX webhook_attempt_status_endpoint ON webhook_attempt (endpoint, statu
 CREATE INDEX webhook_attempt_code ON webhook_attempt (error_code) WHERE error_code IS NOT NULL;
 CREATE INDEX webhook_attempt_code_tenant ON webhook_attempt (tenant, error_code) WHERE error_code IS NOT NULL;
 CREATE INDEX webhook_attempt_code_endpoint ON webhook_attempt (endpoint, error_code) WHERE error_code IS NOT NULL;
--- An ID is made when the attempt ends: here are those that took longer, or were found interrupted.
+-- An ID is made with its delivery or when the attempt ends: here are those that took longer, or were found
+-- interrupted.
 CREATE INDEX webhook_attempt_odd ON webhook_attempt (started_at)
 	WHERE (key >> 21) - started_at / 1000 NOT BETWEEN -2000 AND 20000;
 
