@@ -35,7 +35,7 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 			s.handed.put(c.handed)
 			return c.result, nil
 		}
-		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique) {
+		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique, codeDivision) {
 			break
 		}
 	}
@@ -47,6 +47,7 @@ type commit struct {
 	*session
 	batch   *webhook.Batch
 	careful bool
+	ask     bool            // whether rows stand already; else a statement fails if one does
 	busy    map[string]bool // idempotency keys held by open transactions
 	now     int64
 	result  webhook.Result
@@ -71,7 +72,7 @@ func newCommit(q *session, b *webhook.Batch, busy map[string]bool, careful bool)
 	// A key that others may have just taken is nothing for the server to log as an error.
 	ask := careful || q.s.bound || hasKeys(b)
 	return &commit{
-		session: q, batch: b, careful: careful, busy: busy, now: b.Now.UnixMicro(),
+		session: q, batch: b, careful: careful, ask: ask, busy: busy, now: b.Now.UnixMicro(),
 		events: gathered{form: insertEvents.form(ask)}, deliveries: gathered{form: insertDeliveries.form(ask)},
 		entries: gathered{form: insertEntries}, attempts: gathered{form: insertAttempts.form(ask)},
 		stats: stats{}, rows: map[int64]*delivery{}, health: map[int64]*health{},
@@ -179,11 +180,21 @@ func (c *commit) flushSends() error {
 			list = append(list, g.statement())
 		}
 	}
+	return c.write(list, want)
+}
+
+// write runs statements that must change so many rows, the first ones. Those that do not ask fail by
+// themselves, and need no round trip of their own.
+func (c *commit) write(list []*statement, want []int64) error {
+	if !c.ask {
+		c.later(list...)
+		return nil
+	}
 	if err := c.session.run(list...); err != nil {
 		return err
 	}
-	for i, s := range list {
-		if s.changed != want[i] {
+	for i, n := range want {
+		if list[i].changed != n {
 			return errAgain
 		}
 	}

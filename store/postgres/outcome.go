@@ -192,9 +192,9 @@ func (c *commit) apply(d *delivery, o *webhook.Outcome, won bool) {
 // flushOutcomes writes what was gathered of attempts and deliveries.
 func (c *commit) flushOutcomes() error {
 	var list []*statement
-	var want []int
+	var want []int64
 	if n := c.attempts.n; n > 0 {
-		list, want = append(list, c.attempts.statement()), append(want, n)
+		list, want = append(list, c.attempts.statement()), append(want, int64(n))
 	}
 	s, plain := newSaver(), handedColumns{}
 	for _, key := range sortedKeys(c.rows) {
@@ -208,18 +208,11 @@ func (c *commit) flushOutcomes() error {
 			s.save(d)
 		}
 	}
-	if n := len(plain.keys); n > 0 {
-		list, want = append(list, plain.statement(c.now)), append(want, n)
+	list = append(list, s.statements()...)
+	if len(plain.keys) > 0 {
+		list = append(list, plain.statement(c.now))
 	}
-	if err := c.session.run(append(list, s.statements()...)...); err != nil {
-		return err
-	}
-	for i, n := range want {
-		if list[i].changed != int64(n) {
-			return errAgain
-		}
-	}
-	return nil
+	return c.write(list, want)
 }
 
 func (c *commit) giveBack(r webhook.Return) {
