@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -91,7 +92,7 @@ func (l *leash) over() bool { return l.parent.Err() != nil || l.timedOut() }
 
 func (l *leash) timedOut() bool {
 	if l.limited != nil && l.limited.Err() != nil {
-		return context.Cause(l.limited) == errAttemptTimeout
+		return errors.Is(context.Cause(l.limited), errAttemptTimeout)
 	}
 	return !time.Now().Before(l.deadline)
 }

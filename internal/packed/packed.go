@@ -114,7 +114,7 @@ func (b Body) Pack(a *webhook.DeliveryAttempt) []byte {
 
 // UnpackBody fills in an attempt that started at a number of microseconds since 1970.
 func UnpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b Body, err error) {
-	p := Unpacker{Left: body}
+	p := NewReader(body)
 	flags := p.Uvarint()
 	has := func(flag uint64) bool { return flags&flag != 0 }
 	at := func() *time.Time { t := time.UnixMicro(started + p.Varint()).UTC(); return &t }
@@ -191,7 +191,7 @@ func UnpackCapture(capture []byte, a *webhook.DeliveryAttempt) error {
 	if capture == nil {
 		return nil
 	}
-	p := Unpacker{Left: capture}
+	p := NewReader(capture)
 	a.RequestHeaders, a.ResponseHeaders = p.stringMap(), p.stringMap()
 	if p.Uvarint() == 1 {
 		preview := p.text()
@@ -228,67 +228,73 @@ func appendMap(p []byte, m map[string]string) []byte {
 // ErrDamaged: what a column holds was not written by this package.
 var ErrDamaged = errors.New("a packed column is damaged")
 
-// Unpacker reads what was packed. After a fault it reads zeros; End reports it.
-type Unpacker struct {
-	Left  []byte
+// Reader reads what was packed. After a fault it reads zeros; End reports it.
+type Reader struct {
+	left  []byte
 	fault bool
 }
 
-func (p *Unpacker) take(n uint64) []byte {
-	if n > uint64(len(p.Left)) {
-		p.fault, p.Left = true, nil
+// NewReader reads a column from its beginning.
+func NewReader(column []byte) Reader { return Reader{left: column} }
+
+// More reports whether there is something left to read.
+func (p *Reader) More() bool { return len(p.left) > 0 }
+
+func (p *Reader) take(n uint64) []byte {
+	if n > uint64(len(p.left)) {
+		p.fault, p.left = true, nil
 		return nil
 	}
-	got := p.Left[:n]
-	p.Left = p.Left[n:]
+	got := p.left[:n]
+	p.left = p.left[n:]
 	return got
 }
 
 // Uvarint reads what binary.AppendUvarint wrote.
-func (p *Unpacker) Uvarint() uint64 {
-	v, n := binary.Uvarint(p.Left)
+func (p *Reader) Uvarint() uint64 {
+	v, n := binary.Uvarint(p.left)
 	if n <= 0 {
-		p.fault, p.Left = true, nil
+		p.fault, p.left = true, nil
 		return 0
 	}
-	p.Left = p.Left[n:]
+	p.left = p.left[n:]
 	return v
 }
 
 // Varint reads what binary.AppendVarint wrote.
-func (p *Unpacker) Varint() int64 {
-	v, n := binary.Varint(p.Left)
+func (p *Reader) Varint() int64 {
+	v, n := binary.Varint(p.left)
 	if n <= 0 {
-		p.fault, p.Left = true, nil
+		p.fault, p.left = true, nil
 		return 0
 	}
-	p.Left = p.Left[n:]
+	p.left = p.left[n:]
 	return v
 }
 
 // Fixed reads eight bytes, big-endian.
-func (p *Unpacker) Fixed() int64 {
+func (p *Reader) Fixed() int64 {
 	if b := p.take(8); b != nil {
 		return int64(binary.BigEndian.Uint64(b))
 	}
 	return 0
 }
 
-func (p *Unpacker) float() float64 {
+func (p *Reader) float() float64 {
 	if p.Uvarint() == 0 {
 		return 0
 	}
 	return math.Float64frombits(uint64(p.Fixed()))
 }
 
-func (p *Unpacker) text() string { return string(p.take(p.Uvarint())) }
+func (p *Reader) text() string { return string(p.take(p.Uvarint())) }
 
-func (p *Unpacker) stringMap() map[string]string {
+func (p *Reader) stringMap() map[string]string {
 	n := p.Uvarint()
 	if n == 0 {
 		return nil
 	}
-	m := make(map[string]string, min(n-1, uint64(len(p.Left))))
+	m := make(map[string]string, min(n-1, uint64(len(p.left))))
 	for range n - 1 {
 		if p.fault {
 			return nil
@@ -299,9 +305,9 @@ func (p *Unpacker) stringMap() map[string]string {
 	return m
 }
 
-// End returns ErrDamaged after a fault, or if something is left.
-func (p *Unpacker) End() error {
-	if p.fault || len(p.Left) > 0 {
+// End returns ErrDamaged unless all was read and nothing was missing.
+func (p *Reader) End() error {
+	if p.fault || len(p.left) > 0 {
 		return ErrDamaged
 	}
 	return nil

@@ -19,16 +19,22 @@ func (s *Store) ListAttempts(ctx context.Context, lq webhook.AttemptQuery) (out 
 		if err != nil || !found {
 			return err
 		}
-		limit := w.arg(pageSize(lq.Limit))
+		sources := []listing{{"webhook.attempt a", "a.key", w.terms}}
+		if lq.EventID == "" && lq.DeliveryID == "" {
+			sources = attemptTimes.sources(w, lq.Since, lq.Until)
+		}
 		return q.query(func(r row) error {
 			a, err := scanAttempt(r)
 			out = append(out, a)
 			return err
-		}, `SELECT `+attemptColumns+` FROM webhook.attempt a JOIN webhook.delivery d ON d.key = a.delivery
-			JOIN webhook.endpoint p ON p.num = a.endpoint JOIN webhook.event e ON e.key = d.event`+w.where()+
-			` ORDER BY a.key DESC LIMIT `+limit, w.args...)
+		}, newestOf(sources, " LIMIT "+w.arg(pageSize(lq.Limit)), attemptSQL), w.args...)
 	})
 	return out, err
+}
+
+func attemptSQL(s listing) string {
+	return `SELECT ` + attemptColumns + ` FROM ` + s.from + ` JOIN webhook.delivery d ON d.key = a.delivery
+		JOIN webhook.endpoint p ON p.num = a.endpoint JOIN webhook.event e ON e.key = d.event` + s.where() + ` ORDER BY ` + s.order + ` DESC`
 }
 
 func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool, err error) {
@@ -62,13 +68,7 @@ func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool
 	if lq.ErrorCode != "" {
 		w.and("a.error_code = ?", string(lq.ErrorCode))
 	}
-	if !lq.Since.IsZero() {
-		// An attempt's ID is made when it starts or later.
-		w.and("a.key >= ? AND a.started_at >= ?", id.KeyAt(lq.Since.Add(-slack)), ceilMicro(lq.Since))
-	}
-	if !lq.Until.IsZero() {
-		w.and("a.started_at < ?", ceilMicro(lq.Until))
-	}
+	w.between("started_at", lq.Since, lq.Until)
 	return true, nil
 }
 

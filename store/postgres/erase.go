@@ -140,6 +140,9 @@ func (e *erasing) endpoints(tenant string, limit int) (left int, err error) {
 		}
 		if err := e.session.run(
 			&statement{sql: `UPDATE webhook.endpoint SET erased = true, created_at = updated_at WHERE num = $1`, args: []any{num}},
+			&statement{sql: `INSERT INTO webhook.stat AS s (endpoint, hour, kind, shard, n)
+				SELECT $2::bigint, hour, kind, shard, -n FROM webhook.stat WHERE endpoint = $1 AND hour > 0
+				ON CONFLICT (endpoint, hour, kind, shard) DO UPDATE SET n = s.n + excluded.n`, args: []any{num, int64(all)}},
 			&statement{sql: `DELETE FROM webhook.stat WHERE endpoint = $1 AND hour > 0`, args: []any{num}},
 		); err != nil {
 			return 0, err

@@ -187,19 +187,27 @@ func TestListsReadLittle(t *testing.T) {
 		"none": {}, "endpoint": {EndpointID: endpoints[3]}, "status": {Status: webhook.AttemptFailed}, "code": {ErrorCode: webhook.CodeTimeout},
 	} {
 		for _, all := range []bool{true, false} {
-			q.AllTenants, q.TenantID = all, "t3"
-			check(fmt.Sprintf("attempts by %s, all tenants %v", name, all), 1000, func() (int, error) {
-				items, err := st.ListAttempts(t.Context(), q)
-				return len(items), err
-			})
+			for _, timed := range []bool{true, false} {
+				q := q
+				q.AllTenants, q.TenantID = all, "t3"
+				if timed {
+					q.Since, q.Until = now.Add(-20*24*time.Hour), now.Add(-10*24*time.Hour)
+				}
+				check(fmt.Sprintf("attempts by %s, all tenants %v, time %v", name, all, timed), 1000, func() (int, error) {
+					items, err := st.ListAttempts(t.Context(), q)
+					return len(items), err
+				})
+			}
 		}
 	}
 	for _, all := range []bool{true, false} {
 		for _, typ := range []string{"", "type.4"} {
-			check("events", 1500, func() (int, error) {
-				items, err := st.ListEvents(t.Context(), webhook.EventQuery{AllTenants: all, TenantID: "t3", Type: typ})
-				return len(items), err
-			})
+			for _, until := range []time.Time{{}, now.Add(-10 * 24 * time.Hour)} {
+				check(fmt.Sprintf("events of %q, all tenants %v, until %v", typ, all, until), 1500, func() (int, error) {
+					items, err := st.ListEvents(t.Context(), webhook.EventQuery{AllTenants: all, TenantID: "t3", Type: typ, Until: until})
+					return len(items), err
+				})
+			}
 		}
 	}
 }

@@ -332,14 +332,16 @@ func (p *pruning) lonely(int64) (next int64, done bool, err error) {
 	return none, done, err
 }
 
-// hours removes counters of hours before what is kept, endpoint by endpoint.
+// hours removes counters of hours before what is kept: those of all, then endpoint by endpoint.
 func (p *pruning) hours(after int64) (next int64, done bool, err error) {
 	if p.request.FinishedBefore.IsZero() {
 		return 0, true, nil
 	}
-	found, err := p.one(`SELECT num FROM webhook.endpoint WHERE num > $1 ORDER BY num LIMIT 1`, []any{after}, &next)
-	if err != nil || !found {
-		return 0, true, err
+	if next = all; after >= all {
+		found, err := p.one(`SELECT num FROM webhook.endpoint WHERE num > $1 ORDER BY num LIMIT 1`, []any{after}, &next)
+		if err != nil || !found {
+			return 0, true, err
+		}
 	}
 	p.left--
 	before := p.request.FinishedBefore.UnixMicro()

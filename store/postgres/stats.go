@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,6 +18,10 @@ const (
 	failedKind = 16
 	hour       = int64(time.Hour / time.Microsecond)
 )
+
+// all is the number that no endpoint has: hours are summed up under it, so that a chart of all does not read
+// each endpoint's. A tenant has few endpoints, as a rule.
+const all = 0
 
 type statKey struct{ endpoint, hour, kind int64 }
 
@@ -57,6 +62,7 @@ func (s stats) attempt(endpoint int64, a *webhook.DeliveryAttempt) {
 	}
 	at := a.CompletedAt.UnixMicro()
 	s.add(endpoint, at-at%hour, kind, 1)
+	s.add(all, at-at%hour, kind, 1)
 }
 
 // Deliveries are taken from what is pending before the note of their Send is entered: a counter may
@@ -202,16 +208,19 @@ func (t *total) oldest() error {
 }
 
 func (t *total) hours(sq webhook.StatsQuery) error {
-	from, until := sq.Since, sq.Until
-	if from.IsZero() {
-		from = t.now.Add(-24 * time.Hour)
+	since, until := sq.Since, sq.Until
+	if since.IsZero() {
+		since = t.now.Add(-24 * time.Hour)
 	}
 	if until.IsZero() {
 		until = t.now.Add(time.Hour)
 	}
-	w := filter{terms: slices.Clone(t.of.terms), args: slices.Clone(t.of.args)}
+	from, w := "webhook.endpoint e JOIN webhook.stat s ON s.endpoint = e.num", filter{terms: slices.Clone(t.of.terms), args: slices.Clone(t.of.args)}
+	if sq.AllTenants && sq.EndpointID == "" {
+		from, w = "webhook.stat s", filter{terms: []string{fmt.Sprintf("s.endpoint = %d", all)}}
+	}
 	// Hours that touch the span; hour 0 holds totals.
-	w.and("s.hour >= ? AND s.hour < ?", max(1, from.UnixMicro()-hour+1), ceilMicro(until))
+	w.and("s.hour >= ? AND s.hour < ?", max(1, since.UnixMicro()-hour+1), ceilMicro(until))
 	return t.query(func(r row) error {
 		var start, kind, n int64
 		if err := r.Scan(&start, &kind, &n); err != nil {
@@ -232,6 +241,5 @@ func (t *total) hours(sq webhook.StatsQuery) error {
 			h.Latency[kind] += n
 		}
 		return nil
-	}, `SELECT s.hour, s.kind, sum(s.n)::bigint FROM webhook.endpoint e JOIN webhook.stat s ON s.endpoint = e.num`+
-		w.where()+` GROUP BY 1, 2 ORDER BY 1, 2`, w.args...)
+	}, `SELECT s.hour, s.kind, sum(s.n)::bigint FROM `+from+w.where()+` GROUP BY 1, 2 HAVING sum(s.n) <> 0 ORDER BY 1, 2`, w.args...)
 }

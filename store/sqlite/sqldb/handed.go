@@ -64,9 +64,9 @@ func packHanded(list []first) []byte {
 	return p
 }
 
-func unpackHanded(of *handedList, text []byte) (list []first, err error) {
-	p := packed.Unpacker{Left: text}
-	for last := of.key; len(p.Left) > 0; {
+func unpackHanded(of *handedList, column []byte) (list []first, err error) {
+	p := packed.NewReader(column)
+	for last := of.key; p.More(); {
 		f := first{list: of, key: last + int64(p.Uvarint()), rest: p.Fixed()}
 		last = f.key
 		f.event, f.endpoint, f.tenant, f.typ = f.key-p.Varint(), p.Varint(), p.Varint(), p.Varint()
