@@ -187,13 +187,13 @@ func (c *comparison) checkDelivery(id string) {
 	switch {
 	case !d.State.Final():
 		c.r.book.stick()
-		c.failf("stuck: delivery %s is %s", id, d.State)
+		c.failf("stuck: delivery %s to endpoint %d is %s", id, at.path, d.State)
 	case d.State == webhook.StateExhausted && c.crashed(id) >= freeCrashes+refusalsAllowed:
 		c.r.book.giveUp()
 	case d.State != webhook.StateSucceeded:
 		c.failf("delivery %s is %s (%s), though its receiver refused it only %d times", id, d.State, d.FailureCode, b.refusals)
 	}
-	answered, interrupted, late := 0, 0, 0
+	answered, interrupted, late, won := 0, 0, 0, 0
 	numbers := map[int]bool{}
 	for _, a := range c.attempts[id] {
 		numbers[a.AttemptNumber] = true
@@ -201,8 +201,11 @@ func (c *comparison) checkDelivery(id string) {
 			interrupted++
 		} else {
 			answered++
-			if c.overtaken(id, &a) {
-				late++ // its result took the place of an interrupted attempt
+			// The result of a process that was stopped takes the place of an interrupted attempt.
+			if a.Status == webhook.AttemptSucceeded {
+				won++
+			} else if c.overtaken(id, &a) {
+				late++
 			}
 		}
 	}
@@ -214,6 +217,7 @@ func (c *comparison) checkDelivery(id string) {
 	if answered > len(c.requests[at]) {
 		c.failf("delivery %s has %d answered attempts, but %d requests arrived", id, answered, len(c.requests[at]))
 	}
+	late += max(0, won-1)
 	if twice := c.duplicates(at); twice > interrupted+late {
 		c.failf("delivery %s was repeated %d times after success, with %d interrupted attempts and %d late ones", id, twice, interrupted, late)
 	}

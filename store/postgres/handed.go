@@ -139,7 +139,7 @@ const endFirst = `WITH done AS (UPDATE webhook.delivery t SET state = 1, attempt
 	leased_at = NULL, last_at = u.last_at, last_status = u.last_status, updated_at = $4, finished_at = $4
 	FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS u(key, last_at, last_status)
 	WHERE t.key = u.key AND t.lease = 1 AND t.state = 0 AND NOT t.queued RETURNING 1)
-	SELECT 1 / (count(*) = cardinality($1))::int FROM done`
+	SELECT 1 / (count(*) = cardinality($1::bigint[]))::int FROM done`
 
 // handedColumns are the columns of endFirst's rows.
 type handedColumns struct{ keys, lastAt, lastStatus []int64 }

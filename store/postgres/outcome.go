@@ -117,6 +117,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 		}
 		c.observe(d.endpoint, o.Attempt, applied && d.state == exhausted)
 	}
+	d.updatedAt = c.now
 	c.changed(d)
 	if c.health[d.endpoint].ordered {
 		c.notes.unblock(d.endpoint)
@@ -239,7 +240,7 @@ func (c *commit) giveBack(r webhook.Return) {
 
 // changed has a row written.
 func (c *commit) changed(d *delivery) {
-	d.updatedAt, d.dirty = c.now, true
+	d.dirty = true
 	c.stats.count(d)
 	c.done = append(c.done, d.key)
 }
