@@ -64,21 +64,21 @@ type Timings struct {
 type AttemptStatus string
 
 const (
-	AttemptSucceeded AttemptStatus = "succeeded"
-	AttemptFailed    AttemptStatus = "failed"
+	AttemptSucceeded AttemptStatus = "succeeded" // a 2xx response was received
+	AttemptFailed    AttemptStatus = "failed"    // another response, or none: see its ErrorCode
 	// AttemptInterrupted means: the process died, lost its lease or shut down; the request may have been sent.
 	AttemptInterrupted AttemptStatus = "interrupted"
-	AttemptCanceled    AttemptStatus = "canceled"
+	AttemptCanceled    AttemptStatus = "canceled" // declared; the library gives it to none so far
 )
 
 // Trigger says why an attempt was made.
 type Trigger string
 
 const (
-	TriggerInitial   Trigger = "initial"
-	TriggerAutomatic Trigger = "automatic"
-	TriggerManual    Trigger = "manual"
-	TriggerBulkRetry Trigger = "bulk_retry"
+	TriggerInitial   Trigger = "initial"    // the first of a delivery
+	TriggerAutomatic Trigger = "automatic"  // a retry by the policy
+	TriggerManual    Trigger = "manual"     // Retry was called
+	TriggerBulkRetry Trigger = "bulk_retry" // BulkRetry was called
 	// TriggerUnpause means: it was due while its endpoint was paused or disabled.
 	TriggerUnpause Trigger = "unpause"
 )

@@ -16,11 +16,11 @@ import (
 type BulkRetryState string
 
 const (
-	BulkRetryRunning BulkRetryState = "running"
+	BulkRetryRunning BulkRetryState = "running" // it has not been through all that matched
 	// BulkRetryCanceling means: it retries no more, and ends what it had retried and is not attempted yet.
 	BulkRetryCanceling BulkRetryState = "canceling"
-	BulkRetryDone      BulkRetryState = "done"
-	BulkRetryCanceled  BulkRetryState = "canceled"
+	BulkRetryDone      BulkRetryState = "done"     // all that matched are due again
+	BulkRetryCanceled  BulkRetryState = "canceled" // by CancelBulkRetry
 )
 
 // Final reports whether nothing more happens.

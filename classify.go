@@ -183,7 +183,7 @@ func protocolCode(err error) ErrorCode {
 // hasOp looks for a *net.OpError of that Op anywhere in the chain; errors.As stops at the first one.
 func hasOp(err error, op string) bool {
 	for err != nil {
-		if e, ok := err.(*net.OpError); ok && e.Op == op {
+		if e, ok := err.(*net.OpError); ok && e.Op == op { //nolint:errorlint // this is the chain, link by link
 			return true
 		}
 		err = errors.Unwrap(err)

@@ -233,7 +233,7 @@ func (c *Client) try(conn *pooledConn, p *plan, reused bool) (*http.Response, er
 // explainEOF says where a receiver hung up.
 func explainEOF(err error, answered bool) error {
 	switch {
-	case err != io.EOF && err != io.ErrUnexpectedEOF:
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return err
 	case answered:
 		return fmt.Errorf("connection closed within the response's header: %w", err)

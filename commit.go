@@ -15,7 +15,8 @@ type commit struct {
 	matched [][]*known     // by event
 	jobs    [][]*job       // by event: deliveries that are handed over
 	run     *run           // that the jobs are for, or that the result is from
-	wake    bool           // something was stored that is due and not handed over
+	full    []*lane        // by delivery: those that had no room for it
+	wake    bool           // something was stored that is due and not handed over, of an ordered endpoint
 	done    chan sendReply // holds one
 
 	result *result
@@ -145,6 +146,9 @@ func (d *Dispatcher) refuse(c *commit, err error) {
 	for _, jobs := range c.jobs {
 		c.run.queue.release(jobs)
 	}
+	if len(c.full) > 0 {
+		c.run.queue.stayed(c.full)
+	}
 	c.done <- sendReply{err: err}
 }
 
@@ -187,7 +191,8 @@ func (d *Dispatcher) stored(c *commit, res SendResult) {
 			d.commits.Add(&commit{run: c.run, back: j}, batch.Soon)
 		}
 	}
-	if c.wake && res.Status == SendStored {
+	wake := len(c.full) > 0 && c.run.queue.stayed(c.full)
+	if (wake || c.wake) && res.Status == SendStored {
 		d.Wake()
 	}
 	c.done <- sendReply{result: res}

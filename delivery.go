@@ -27,11 +27,11 @@ const (
 	StateScheduled DeliveryState = "scheduled" // due later
 	StateSending   DeliveryState = "sending"   // leased: an attempt is under way or about to be
 	StateHeld      DeliveryState = "held"      // its endpoint is paused or disabled
-	StateSucceeded DeliveryState = "succeeded"
+	StateSucceeded DeliveryState = "succeeded" // a 2xx response was received
 	StateExhausted DeliveryState = "exhausted" // the retry policy gave up
 	StateGone      DeliveryState = "gone"      // the receiver answered 410
-	StateCanceled  DeliveryState = "canceled"
-	StateExpired   DeliveryState = "expired" // ExpiresAt passed while pending
+	StateCanceled  DeliveryState = "canceled"  // by Cancel, or with its endpoint: see FailureCode
+	StateExpired   DeliveryState = "expired"   // ExpiresAt passed while pending
 )
 
 // Final reports whether no further attempt follows by itself.

@@ -191,3 +191,41 @@ func TestStats(t *testing.T) {
 		b.client.Release()
 	})
 }
+
+// Success rate and latency of each endpoint, hour by hour.
+func TestStatsOfEachEndpointByTheHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{Retry: webhook.Schedule()})
+		first := b.endpoint(webhook.Endpoint{URL: "https://first.example/"})
+		second := b.endpoint(webhook.Endpoint{URL: "https://second.example/"})
+		b.client.On("https://first").Respond(func(webhooktest.Request) webhooktest.Answer {
+			return webhooktest.Answer{Delay: 30 * time.Millisecond}
+		})
+		answers := b.client.On("https://second")
+		began := time.Now().Truncate(time.Hour)
+		for range 3 {
+			answers.Answer(webhooktest.Answer{Delay: 3 * time.Second}, webhooktest.Answer{Status: 503, Delay: 7 * time.Millisecond},
+				webhooktest.Answer{Err: webhooktest.ErrTimeout})
+			for range 3 {
+				b.send(webhook.Event{})
+				time.Sleep(10 * time.Second)
+			}
+			time.Sleep(time.Hour - 30*time.Second)
+		}
+		hours := func(endpointID string) []webhook.HourStats {
+			s, err := b.Stats(t.Context(), webhook.StatsQuery{EndpointID: endpointID})
+			require.NoError(t, err)
+			return s.Hours
+		}
+		var ofFirst, ofSecond []webhook.HourStats
+		for n := range time.Duration(3) {
+			hour := began.Add(n * time.Hour).UTC()
+			ofFirst = append(ofFirst, webhook.HourStats{Start: hour, Succeeded: 3, Latency: [12]int64{3: 3}})
+			ofSecond = append(ofSecond, webhook.HourStats{Start: hour, Succeeded: 1, Failed: 2, Latency: [12]int64{1: 1, 9: 1}})
+		}
+		require.Equal(t, ofFirst, hours(first.ID))
+		require.Equal(t, ofSecond, hours(second.ID), "a failure without an answer has no latency")
+		time.Sleep(30 * time.Hour)
+		require.Empty(t, hours(first.ID), "24 hours by default")
+	})
+}

@@ -148,7 +148,7 @@ func connectTunnel(conn net.Conn, proxy *url.URL, addr string) error {
 		return err
 	}
 	answer := bufio.NewReader(io.LimitReader(conn, 64<<10))
-	resp, err := http.ReadResponse(answer, r)
+	resp, err := http.ReadResponse(answer, r) //nolint:bodyclose // what follows it is the tunnel
 	if err != nil {
 		return err
 	}

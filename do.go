@@ -240,7 +240,7 @@ func (b *ownBody) Read(p []byte) (int, error) {
 		}
 		b.resp.Trailer[f.Name] = append(b.resp.Trailer[f.Name], f.Value)
 	}
-	if cause := context.Cause(b.resp.Request.Context()); cause != nil && err != io.EOF {
+	if cause := context.Cause(b.resp.Request.Context()); cause != nil && !errors.Is(err, io.EOF) {
 		err = cause
 	}
 	b.end(err)

@@ -16,6 +16,7 @@ import (
 type EndpointState string
 
 const (
+	// EndpointEnabled is where every endpoint begins, unless it is made paused.
 	EndpointEnabled EndpointState = "enabled"
 	// EndpointPaused means: stopped by a person. Deliveries are held.
 	EndpointPaused EndpointState = "paused"

@@ -242,9 +242,14 @@ func TestA410DisablesTheEndpoint(t *testing.T) {
 		require.Equal(t, webhook.StateHeld, b.delivery(held).State)
 		require.ErrorIs(t, b.UnpauseEndpoint(t.Context(), e.ID), webhook.ErrEndpointDisabled)
 		require.ErrorIs(t, b.PauseEndpoint(t.Context(), e.ID), webhook.ErrEndpointDisabled)
+		time.Sleep(24 * time.Hour)
+		enabled := time.Now()
 		require.NoError(t, b.EnableEndpoint(t.Context(), e.ID))
 		require.NoError(t, b.Idle(t.Context()))
-		require.Equal(t, webhook.StateSucceeded, b.delivery(held).State)
+		d = b.delivery(held)
+		require.Equal(t, webhook.StateSucceeded, d.State)
+		require.Equal(t, webhook.TriggerUnpause, d.Attempts[0].Trigger)
+		require.WithinDuration(t, enabled, d.Attempts[0].StartedAt, time.Second)
 	})
 }
 
@@ -281,6 +286,18 @@ func TestADisabledEndpointsDeliveriesMayBeCanceled(t *testing.T) {
 		d := b.delivery(id)
 		require.Equal(t, webhook.StateCanceled, d.State)
 		require.Equal(t, webhook.CodeEndpointDisabled, d.FailureCode)
+
+		id = b.send(webhook.Event{}).DeliveryIDs[0]
+		require.Equal(t, webhook.StateHeld, b.delivery(id).State)
+		time.Sleep(time.Hour + time.Second)
+		d = b.delivery(id)
+		require.Equal(t, webhook.StateCanceled, d.State, "what came later, within an hour")
+		require.Equal(t, webhook.CodeEndpointDisabled, d.FailureCode)
+		require.NoError(t, b.EnableEndpoint(t.Context(), e.ID))
+		id = b.send(webhook.Event{}).DeliveryIDs[0]
+		require.NoError(t, b.Idle(t.Context()))
+		require.Equal(t, webhook.StateSucceeded, b.delivery(id).State)
+		require.Equal(t, 1, b.client.Count())
 	})
 }
 

@@ -334,12 +334,13 @@ func (d *Dispatcher) handOver(r *run, c *commit) {
 			if k.row.State != EndpointEnabled {
 				continue
 			}
-			j, wake := (*job)(nil), true
-			if !k.endpoint.Ordered {
-				j, wake = r.queue.reserve(k, len(e.Event.Payload))
+			if k.endpoint.Ordered {
+				c.wake = true
+				continue
 			}
-			if j == nil {
-				c.wake = c.wake || wake
+			j, full := r.queue.reserve(k, len(e.Event.Payload))
+			if full != nil {
+				c.full = append(c.full, full)
 				continue
 			}
 			delivery := &e.Deliveries[n]

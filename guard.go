@@ -12,7 +12,7 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// ErrBlockedAddress: the address guard refused to connect. The address is not public, or its port is
+// ErrBlockedAddress says that the address guard refused to connect. The address is not public, or its port is
 // not among ClientConfig.Ports.
 var ErrBlockedAddress = errors.New("webhook: blocked address")
 

@@ -16,10 +16,15 @@ type lane struct {
 	ceiling    int  // attempts at once that it may grow to
 	limit      int  // attempts at once at present
 	starting   bool // after a release: limit doubles with each success until it reaches share
-	backlog    bool // the store has, or may have, due deliveries that are not here
+	stored     bool // the store has, or may have, due deliveries that are not here and no claim has met yet
+	storing    int  // commits under way that will make it so
+	storedAt   int  // the claims begun when one of those last ended
+	backlog    bool // the last claim for it left due deliveries in the store: what is fresh joins them there
 	limiter    *rate.Limiter
-	pace       float64     // attempts a second in all processes; 0: any
-	paced      *time.Timer // running while the limiter lets nothing through
+	pace       float64       // attempts a second in all processes; 0: any
+	paced      *time.Timer   // running while the limiter lets nothing through
+	opening    *time.Timer   // running until the limiter makes room for what waits in the store
+	needs      time.Duration // what must be left of a lease when an attempt begins
 
 	ring       *ring
 	prev, next *lane
@@ -33,6 +38,9 @@ const (
 	maxHeldBytes  = 16 << 20
 	quotaPerSlot  = 2  // jobs of a lane, for each attempt it may make at once
 	burstPerSlot  = 16 // the same, while there is plenty of room
+
+	// With a rate limit, what will be let through within this time, far less than a lease leaves.
+	heldPace = 2 * time.Second
 )
 
 // While endpoints with fresh deliveries and others with backlogs share a process, claims for the latter
@@ -57,12 +65,18 @@ func (q *queue) configure(l *lane, k *known) {
 		l.share, l.ceiling = 1, 1
 	}
 	l.limit = min(l.limit, l.ceiling)
+	l.needs = q.timeout + startMargin
+	if k.endpoint.Timeout > 0 {
+		l.needs = k.endpoint.Timeout + startMargin
+	}
 	l.pace = k.endpoint.RateLimit
 	q.setPace(l)
 }
 
-// setPace gives a lane this process's share of its endpoint's rate limit.
+// setPace gives a lane this process's share of its endpoint's rate limit. Waits that began under another
+// are over.
 func (q *queue) setPace(l *lane) {
+	l.stopTimers()
 	switch limit := rate.Limit(l.pace / float64(q.peers)); {
 	case limit == 0:
 		l.limiter = nil
@@ -71,6 +85,16 @@ func (q *queue) setPace(l *lane) {
 	default:
 		l.limiter.SetLimitAt(q.now(), limit)
 	}
+}
+
+func (l *lane) stopTimers() {
+	if l.paced != nil {
+		l.paced.Stop()
+	}
+	if l.opening != nil {
+		l.opening.Stop()
+	}
+	l.paced, l.opening = nil, nil
 }
 
 // capacity is what an attempt says about how much an endpoint can take.
@@ -95,18 +119,61 @@ func (l *lane) adapt(c capacity) {
 	}
 }
 
-func (l *lane) hasRoom() bool { return 2*l.held() <= l.quota() }
-
 func (l *lane) held() int { return len(l.jobs) + l.reserved + l.inFlight }
 
-// quota is how many deliveries of an endpoint are worth holding: enough that slots need not wait for the
-// store, and with a rate limit no more than will go out well within a lease.
-func (l *lane) quota() int {
+// waiting is how many have not begun yet.
+func (l *lane) waiting() int { return len(l.jobs) + l.reserved }
+
+// burst is how many deliveries of an endpoint may wait here while there is plenty of room: then few of them
+// need a claim. One that is slow to answer, or has a rate limit, has its quota.
+func (l *lane) burst(now time.Time) int {
+	if l.limiter != nil || l.starting || l.limit < l.share {
+		return l.quota(now)
+	}
+	return burstPerSlot * l.limit
+}
+
+// quota is how many deliveries of an endpoint are worth having wait here: enough that slots need not wait
+// for the store, and with a rate limit no more than will go out soon.
+func (l *lane) quota(now time.Time) int {
 	n := quotaPerSlot * l.limit
 	if l.limiter != nil {
-		n = min(n, 1+int(2*l.limiter.Limit()))
+		n = min(n, int(l.limiter.TokensAt(now)+heldPace.Seconds()*float64(l.limiter.Limit())))
 	}
 	return n
+}
+
+// room is how many more deliveries are worth claiming.
+func (l *lane) room(now time.Time) int {
+	return min(quotaPerSlot*l.limit-l.held(), l.quota(now)-l.waiting())
+}
+
+// hasRoom reports that half of what is worth holding is gone.
+func (l *lane) hasRoom(now time.Time) bool {
+	most := quotaPerSlot * l.limit
+	if l.limiter != nil {
+		most = min(most, 1+int(heldPace.Seconds()*float64(l.limiter.Limit())))
+	}
+	room := l.room(now)
+	return room > 0 && 2*room >= most
+}
+
+// wait is how long the rate limit keeps the nth attempt from now on.
+func (l *lane) wait(now time.Time, n int) time.Duration {
+	if l.limiter == nil {
+		return 0
+	}
+	missing := float64(n) - l.limiter.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	seconds := missing / float64(l.limiter.Limit())
+	return time.Duration(min(seconds*float64(time.Second), float64(maxRetryWait)))
+}
+
+// outlasts reports that a claim's lease ends too soon for an attempt that begins after a wait.
+func (l *lane) outlasts(c *Claim, now time.Time, wait time.Duration) bool {
+	return c.LeaseUntil.Sub(now)-wait < l.needs
 }
 
 // ring is a round of lanes. A lane is in one ring at most.

@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -91,7 +92,7 @@ func (l *leash) over() bool { return l.parent.Err() != nil || l.timedOut() }
 
 func (l *leash) timedOut() bool {
 	if l.limited != nil && l.limited.Err() != nil {
-		return context.Cause(l.limited) == errAttemptTimeout
+		return errors.Is(context.Cause(l.limited), errAttemptTimeout)
 	}
 	return !time.Now().Before(l.deadline)
 }
@@ -115,6 +116,10 @@ func (f headerFields) find(name string) (int, bool) {
 
 // set gives a name this value and no other.
 func (f *headerFields) set(name, value string) {
+	if n := len(*f); n == 0 || (*f)[n-1].name < name { // as they come, mostly
+		*f = append(*f, headerField{name, value})
+		return
+	}
 	f.remove(name)
 	i, _ := f.find(name)
 	*f = slices.Insert(*f, i, headerField{name, value})

@@ -12,6 +12,7 @@ type job struct {
 	bytes    int
 	lane     *lane
 	deferred bool      // it had to wait for the rate limit
+	late     bool      // its lease does not last until the rate limit lets it through
 	from     time.Time // it leaves the processors to others until then
 }
 
@@ -27,11 +28,12 @@ type job struct {
 //
 // All fields are guarded by mu.
 type queue struct {
-	slots       int    // attempts at once
-	perEndpoint int    // share of a lane
-	peers       int    // processes that deliver, this one included; guarded by mu
-	hasRoom     func() // told, with mu held, when claiming may be worth while again
-	spawn       func() // starts a worker
+	slots       int           // attempts at once
+	perEndpoint int           // share of a lane
+	timeout     time.Duration // of an attempt, where the endpoint has none of its own
+	peers       int           // processes that deliver, this one included; guarded by mu
+	hasRoom     func()        // told, with mu held, when claiming may be worth while again
+	spawn       func()        // starts a worker
 	now         func() time.Time
 
 	mu          sync.Mutex
@@ -44,6 +46,7 @@ type queue struct {
 	inFlight    int           // jobs with workers
 	unsettled   int           // jobs whose result is not committed yet
 	more        bool          // the store had more due when it was last asked
+	claims      int           // begun so far
 	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
 	workers     int
 	idle        int
@@ -56,7 +59,7 @@ type queue struct {
 func newQueue(cfg *Config, now func() time.Time, hasRoom, spawn func()) *queue {
 	q := &queue{
 		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers), peers: 1,
-		now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
+		timeout: cfg.AttemptTimeout, now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
 	}
 	q.work.L = &q.mu
 	return q
@@ -82,10 +85,11 @@ func (q *queue) changed(k *known, released bool) {
 		l = q.lane(k)
 		q.configure(l, k)
 		if released {
-			l.limit, l.starting, l.backlog = 1, l.share > 1, true
+			l.limit, l.starting, l.stored, l.backlog = 1, l.share > 1, true, true
 		}
 		q.place(l)
 		q.hire(1)
+		q.noticeRoomIn(l)
 	}
 }
 
@@ -98,34 +102,52 @@ func (q *queue) share(peers int) {
 	}
 	q.peers = peers
 	for _, l := range q.lanes {
-		q.setPace(l)
+		if l.limiter != nil {
+			q.setPace(l)
+			q.place(l)
+			q.noticeRoomIn(l)
+		}
 	}
+	q.hire(q.waiting)
 }
 
-// reserve makes room for a fresh delivery of an endpoint. Without room it must stay in the store, and
-// wake says whether to claim it at once or when there will be room.
-func (q *queue) reserve(k *known, bytes int) (j *job, wake bool) {
+// reserve makes room for a fresh delivery of an endpoint. Without room it returns the lane: the delivery
+// must wait in the store, and stayed be called once it is there.
+func (q *queue) reserve(k *known, bytes int) (*job, *lane) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lane(k)
 	if q.draining || q.held || l.backlog || !q.fits(l, bytes) {
-		l.backlog = true
-		return nil, l.hasRoom()
+		l.stored = true
+		l.storing++
+		return nil, l
 	}
 	l.reserved++
 	q.reserved++
 	q.bytes += bytes
 	q.handedOver(l)
-	return &job{bytes: bytes, lane: l}, false
+	return &job{bytes: bytes, lane: l}, nil
+}
+
+// stayed notes that deliveries for which there was no room are in the store, or will not be, and reports
+// whether to claim at once rather than when there is room.
+func (q *queue) stayed(lanes []*lane) (wake bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range lanes {
+		l.storing--
+		l.storedAt = q.claims
+		wake = q.opens(l) || wake
+	}
+	return wake
 }
 
 func (q *queue) fits(l *lane, bytes int) bool {
 	held, bytes := q.waiting+q.reserved, q.bytes+bytes
-	if len(l.jobs)+l.reserved < l.quota() {
+	if l.waiting() < l.quota(q.now()) {
 		return held < q.room() && bytes <= maxHeldBytes
 	}
-	return l.limiter == nil && len(l.jobs)+l.reserved < burstPerSlot*l.limit &&
-		held < q.room()/2 && bytes <= maxHeldBytes/2
+	return l.waiting() < l.burst(q.now()) && held < q.room()/2 && bytes <= maxHeldBytes/2
 }
 
 // handed says when an endpoint was last given something fresh.
@@ -205,14 +227,20 @@ func (q *queue) hold(on bool) {
 	q.held = on
 }
 
-// push adds a claim from the store.
-func (q *queue) push(k *known, c Claim, from time.Time) {
+// push adds a claim from the store, unless the rate limit keeps it longer than its lease lasts: then it
+// only counts as one to be handed back.
+func (q *queue) push(k *known, c Claim, from time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k), from: from}
+	if now := q.now(); j.lane.limiter != nil && j.lane.outlasts(&c, now, j.lane.wait(now, j.lane.waiting()+1)) {
+		q.unsettled++
+		return false
+	}
 	q.bytes += j.bytes
 	q.append(j)
 	q.hire(1)
+	return true
 }
 
 func (q *queue) append(j *job) {
@@ -265,8 +293,7 @@ func (q *queue) pick() *job {
 		if q.spread(l, j) {
 			continue
 		}
-		if q.pace(l) {
-			j.deferred = true
+		if q.pace(l, j) {
 			continue
 		}
 		l.jobs[0] = nil
@@ -281,19 +308,24 @@ func (q *queue) pick() *job {
 	}
 }
 
-// pace sets a lane aside while its rate limit lets nothing through.
-func (q *queue) pace(l *lane) bool {
+// pace sets a lane aside while its rate limit lets nothing through. A job whose lease does not last until
+// then is let go, to be handed back.
+func (q *queue) pace(l *lane, j *job) bool {
 	if l.limiter == nil {
 		return false
 	}
 	now := q.now()
-	reservation := l.limiter.ReserveN(now, 1)
-	wait := reservation.DelayFrom(now)
-	if wait == 0 {
+	j.late = l.outlasts(&j.claim, now, 0)
+	if j.late || l.limiter.AllowN(now, 1) {
 		return false
 	}
-	reservation.CancelAt(now)
-	q.setAside(l, wait)
+	j.deferred = true
+	wait := l.wait(now, 1)
+	if j.late = l.outlasts(&j.claim, now, wait); j.late {
+		l.backlog = true
+		return false
+	}
+	q.setAside(l, max(wait, time.Microsecond))
 	return true
 }
 
@@ -424,16 +456,14 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	for _, l := range q.lanes {
-		if l.paced != nil {
-			l.paced.Stop()
-		}
+		l.stopTimers()
 	}
 	q.work.Broadcast()
 }
 
 // tidy forgets a lane that has nothing to remember.
 func (q *queue) tidy(l *lane) {
-	if l.held() == 0 && !l.backlog && !l.starting && l.limit >= l.share &&
+	if l.held() == 0 && !l.stored && l.storing == 0 && !l.backlog && !l.starting && l.limit >= l.share &&
 		(l.limiter == nil || l.limiter.TokensAt(q.now()) >= 1) && q.lanes[l.endpointID] == l {
 		delete(q.lanes, l.endpointID)
 	}
@@ -447,9 +477,28 @@ func (q *queue) noticeRoom() {
 }
 
 func (q *queue) noticeRoomIn(l *lane) {
-	if l.backlog && l.hasRoom() {
+	if (l.backlog || l.stored && l.storing == 0) && q.opens(l) {
 		q.hasRoom()
 	}
+}
+
+// opens reports whether there is room in a lane. If it is the rate limit that leaves none, it sees to it
+// that this is noticed in time.
+func (q *queue) opens(l *lane) bool {
+	now := q.now()
+	if l.hasRoom(now) {
+		return true
+	}
+	if l.quota(now) == 0 && l.opening == nil && l.waiting() == 0 && !q.closed {
+		wait := max(l.wait(now, 1)-heldPace, time.Millisecond)
+		l.opening = time.AfterFunc(wait, func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			l.opening = nil
+			q.noticeRoomIn(l)
+		})
+	}
+	return false
 }
 
 func (q *queue) nothingHeld() bool { return q.waiting+q.reserved+q.inFlight+q.unsettled == 0 }
@@ -490,53 +539,86 @@ func (q *queue) whenQuiet() <-chan struct{} {
 	return q.settled
 }
 
-// wants says what a claim should ask for.
-func (q *queue) wants(paused bool) (limit int, caps map[string]int, exclude []string) {
+// wanted is what a claim should ask for.
+type wanted struct {
+	limit   int // 0: nothing
+	caps    map[string]int
+	exclude []string
+	number  int // of the claim
+}
+
+// wants begins a claim. An endpoint that has something in the store and no room for it here is not
+// overtaken any longer by what is fresh.
+func (q *queue) wants(paused bool) (w wanted) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	limit = min(2*q.slots, q.room()-q.waiting-q.reserved)
-	if !paused && q.contended() {
+	q.claims++
+	w.number = q.claims
+	limit, contended := min(2*q.slots, q.room()-q.waiting-q.reserved), q.contended()
+	if !paused && contended {
 		limit = min(limit, contendedClaim)
 	}
 	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
 		q.more = true
-		return 0, nil, nil
+		return w
 	}
-	caps = make(map[string]int, len(q.lanes))
+	w.limit = limit
+	w.caps = make(map[string]int, len(q.lanes))
+	now := q.now()
 	for id, l := range q.lanes {
-		if room := l.quota() - l.held(); room > 0 && !(paused && l.backlog) {
-			caps[id] = room
-		} else {
-			exclude = append(exclude, id)
+		room := l.room(now)
+		if !contended && q.bytes < maxHeldBytes/2 {
+			room = max(room, min(l.burst(now)-l.held(), q.room()/2-q.waiting-q.reserved))
 		}
+		if !l.backlog && !l.stored && l.held() == 0 {
+			room = max(room, 1) // whatever its rate limit: perhaps there is nothing, and RunOnce may end
+		}
+		if room > 0 && !(paused && l.backlog) {
+			w.caps[id] = room
+			continue
+		}
+		l.backlog = l.backlog || l.stored
+		w.exclude = append(w.exclude, id)
 	}
-	return limit, caps, exclude
+	return w
 }
 
 // claimed takes in what a claim said about backlogs.
-func (q *queue) claimed(drained bool, backlog, excluded []string) {
+func (q *queue) claimed(w wanted, claims []Claim, drained bool, backlog []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.more = !drained
-	if drained {
-		keep := make(map[string]bool, len(excluded))
-		for _, id := range excluded {
-			keep[id] = true
-		}
-		for id, l := range q.lanes {
-			if !keep[id] {
-				l.backlog = false
-				q.tidy(l)
-			}
-		}
-	}
+	left := make(map[string]bool, len(backlog))
 	for _, id := range backlog {
+		left[id] = true
 		if l := q.lanes[id]; l != nil {
 			l.backlog = true
 			q.noticeRoomIn(l)
 		}
 	}
+	if drained {
+		for id := range w.caps {
+			q.caughtUp(id, left, w.number)
+		}
+	} else {
+		for i := range claims {
+			q.caughtUp(claims[i].EndpointID, left, w.number)
+		}
+	}
 	q.noticeRoom()
+}
+
+// caughtUp notes that a claim found nothing more of an endpoint in the store.
+func (q *queue) caughtUp(endpointID string, left map[string]bool, claim int) {
+	l := q.lanes[endpointID]
+	if l == nil || left[endpointID] {
+		return
+	}
+	l.backlog = false
+	if l.storing == 0 && l.storedAt < claim {
+		l.stored = false
+	}
+	q.tidy(l)
 }
 
 // load says how much there is in this process.

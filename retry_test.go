@@ -103,12 +103,19 @@ func TestWhatAResponseDoesToTheWait(t *testing.T) {
 		"502":                      {webhooktest.Answer{Status: 502}, time.Minute},
 		"504":                      {webhooktest.Answer{Status: 504}, time.Minute},
 		"time-out":                 {webhooktest.Answer{Err: webhooktest.ErrTimeout}, time.Minute},
+		"our own time-out":         {webhooktest.Answer{Hang: true}, 15*second + time.Minute},
 		"refused":                  {webhooktest.Answer{Err: syscall.ECONNREFUSED}, second},
 		"Retry-After seconds":      {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"90"}}}, 90 * second},
 		"Retry-After less than 60": {webhooktest.Answer{Status: 429, Header: http.Header{"Retry-After": {"5"}}}, time.Minute},
 		"Retry-After only delays":  {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"0"}}}, second},
 		"Retry-After negative":     {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"-7"}}}, second},
 		"Retry-After overflow":     {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"9223372037"}}}, 24 * time.Hour},
+		"Retry-After no number":    {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"soon"}}}, second},
+		// A bubble's clock begins with the year 2000.
+		"Retry-After date":          {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:02:00 GMT"}}}, 2 * time.Minute},
+		"Retry-After date, 429":     {webhooktest.Answer{Status: 429, Header: http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:30 GMT"}}}, time.Minute},
+		"Retry-After date of past":  {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"Fri, 31 Dec 1999 00:00:00 GMT"}}}, second},
+		"Retry-After date too late": {webhooktest.Answer{Status: 503, Header: http.Header{"Retry-After": {"Fri, 31 Dec 9999 23:59:59 GMT"}}}, 24 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

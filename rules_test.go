@@ -166,6 +166,127 @@ func TestDisablingNeedsTimeAndCount(t *testing.T) {
 	}
 }
 
+// The defaults, to the second: five days of nothing but failures, and ten exhausted deliveries.
+func TestTheDefaultsOfDisabling(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct{ gap, at time.Duration }{
+		"five days":     {gap: 12 * time.Hour, at: 5 * day}, // the tenth was exhausted after four and a half
+		"ten exhausted": {gap: 16 * time.Hour, at: 6 * day}, // the fifth day ended after the eighth
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				watch := &watcher{}
+				b := start(t, webhook.Config{Retry: webhook.Schedule(), Observer: watch, PollInterval: time.Hour})
+				b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Status: 500} })
+				e := b.endpoint(webhook.Endpoint{})
+				began := time.Now()
+				for since := time.Duration(0); since < 8*day; since += c.gap {
+					b.send(webhook.Event{})
+					time.Sleep(c.gap)
+				}
+				got, err := b.GetEndpoint(t.Context(), e.ID)
+				require.NoError(t, err)
+				require.Equal(t, webhook.EndpointDisabled, got.State)
+				require.WithinDuration(t, began.Add(c.at), got.UpdatedAt, time.Second)
+				require.Len(t, watch.kinds(webhook.NoticeEndpointDisabled), 1)
+				require.Equal(t, int(c.at/c.gap)+1, b.client.Count(), "what came later is held")
+
+				enabled := time.Now()
+				require.NoError(t, b.EnableEndpoint(t.Context(), e.ID))
+				time.Sleep(5*day - time.Minute)
+				got, err = b.GetEndpoint(t.Context(), e.ID)
+				require.NoError(t, err)
+				require.Equal(t, webhook.EndpointEnabled, got.State, "past failures are forgotten")
+				require.Equal(t, int(8*day/c.gap), b.client.Count(), "what was held went out at once")
+				last := b.client.Requests()[b.client.Count()-1]
+				require.WithinDuration(t, enabled, last.At, time.Second)
+			})
+		})
+	}
+}
+
+// What is held, is held for as long as its endpoint is, however long after Retention, with event, payload
+// and key. ExpiresAt ends it all the same.
+func TestWhatIsHeldOutlivesRetention(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, hold := range map[string]func(*webhook.Dispatcher, string) (release func() error, err error){
+		"paused": func(d *webhook.Dispatcher, endpointID string) (func() error, error) {
+			return func() error { return d.UnpauseEndpoint(t.Context(), endpointID) }, d.PauseEndpoint(t.Context(), endpointID)
+		},
+		"disabled": func(d *webhook.Dispatcher, endpointID string) (func() error, error) {
+			return func() error { return d.EnableEndpoint(t.Context(), endpointID) }, d.DisableEndpoint(t.Context(), endpointID)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := start(t, webhook.Config{
+					Retention: day, DetailRetention: time.Hour, Retry: webhook.Schedule(time.Minute), PollInterval: time.Hour,
+				})
+				ctx := t.Context()
+				e := b.endpoint(webhook.Endpoint{})
+				done := b.send(webhook.Event{}).DeliveryIDs[0]
+				require.NoError(t, b.Idle(ctx))
+				b.client.Script(500)
+				tried := b.send(webhook.Event{}).DeliveryIDs[0]
+				require.NoError(t, b.Idle(ctx))
+				release, err := hold(b.Dispatcher, e.ID)
+				require.NoError(t, err)
+				keyed := webhook.Event{IdempotencyKey: "k", Payload: []byte("kept")}
+				fresh := b.send(keyed)
+				expires := time.Now().Add(2*day + 30*time.Minute)
+				expiring := b.send(webhook.Event{ExpiresAt: expires}).DeliveryIDs[0]
+
+				time.Sleep(2 * day)
+				require.Equal(t, webhook.StateHeld, b.delivery(expiring).State)
+				time.Sleep(98 * day)
+				_, err = b.GetDelivery(ctx, done)
+				require.ErrorIs(t, err, webhook.ErrNotFound)
+				_, err = b.GetDelivery(ctx, expiring)
+				require.ErrorIs(t, err, webhook.ErrNotFound, "it expired, and then retention took it")
+				d := b.delivery(tried)
+				require.Equal(t, webhook.StateHeld, d.State)
+				require.NotNil(t, d.Attempts[0].DetailPrunedAt)
+				require.Equal(t, "kept", string(b.delivery(fresh.DeliveryIDs[0]).Event.Payload))
+				require.True(t, b.send(keyed).Duplicate)
+
+				released, before := time.Now(), b.client.Count()
+				require.NoError(t, release())
+				time.Sleep(time.Second)
+				require.Equal(t, 2, b.client.Count()-before)
+				for _, id := range []string{tried, fresh.DeliveryIDs[0]} {
+					d := b.delivery(id)
+					last := d.Attempts[len(d.Attempts)-1]
+					require.Equal(t, webhook.StateSucceeded, d.State)
+					require.Equal(t, webhook.TriggerUnpause, last.Trigger)
+					require.WithinDuration(t, released, last.StartedAt, time.Second)
+				}
+				time.Sleep(day - 2*time.Second)
+				require.Equal(t, webhook.StateSucceeded, b.delivery(tried).State, "retention counts from the end")
+				time.Sleep(time.Hour + 2*time.Second)
+				_, err = b.GetDelivery(ctx, tried)
+				require.ErrorIs(t, err, webhook.ErrNotFound)
+			})
+		})
+	}
+}
+
+func TestWhatExpiresWhileHeldEndsWithinAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{})
+		b.endpoint(webhook.Endpoint{State: webhook.EndpointPaused})
+		expires := time.Now().Add(90 * time.Minute)
+		id := b.send(webhook.Event{ExpiresAt: expires}).DeliveryIDs[0]
+		time.Sleep(90*time.Minute - time.Second)
+		require.Equal(t, webhook.StateHeld, b.delivery(id).State)
+		time.Sleep(time.Hour + 2*time.Second)
+		d := b.delivery(id)
+		require.Equal(t, webhook.StateExpired, d.State)
+		require.Equal(t, webhook.CodeCancelledPastRetention, d.FailureCode)
+		require.WithinRange(t, d.UpdatedAt, expires, expires.Add(time.Hour))
+		require.Empty(t, d.Attempts)
+	})
+}
+
 func TestASuccessForgivesWhatWentBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, webhook.Config{Retry: webhook.Schedule(), DisableExhausted: 2, DisableAfter: 10 * time.Hour})
@@ -188,6 +309,8 @@ func TestRetentionTakesDetailAfterSevenDaysAndRowsAfterNinety(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, webhook.Config{PollInterval: time.Hour})
 		ctx := t.Context()
+		orphan := b.send(webhook.Event{})
+		require.Empty(t, orphan.DeliveryIDs)
 		b.endpoint(webhook.Endpoint{})
 		b.client.Answer(webhooktest.Answer{Body: "thanks"})
 		r := b.send(webhook.Event{})
@@ -206,8 +329,12 @@ func TestRetentionTakesDetailAfterSevenDaysAndRowsAfterNinety(t *testing.T) {
 
 		time.Sleep(83*day - time.Hour - time.Second)
 		require.Equal(t, webhook.StateSucceeded, b.delivery(r.DeliveryIDs[0]).State)
+		_, err := b.GetEvent(ctx, orphan.EventID)
+		require.NoError(t, err)
 		time.Sleep(time.Hour + 2*time.Second)
-		_, err := b.GetDelivery(ctx, r.DeliveryIDs[0])
+		_, err = b.GetEvent(ctx, orphan.EventID)
+		require.ErrorIs(t, err, webhook.ErrNotFound, "nobody ever wanted it")
+		_, err = b.GetDelivery(ctx, r.DeliveryIDs[0])
 		require.ErrorIs(t, err, webhook.ErrNotFound)
 		_, err = b.GetEvent(ctx, r.EventID)
 		require.ErrorIs(t, err, webhook.ErrNotFound)

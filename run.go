@@ -36,6 +36,7 @@ type run struct {
 	freedAt time.Time // the loop's: when dead owners were last looked for
 	paused  time.Time // the loop's: until when it claims nothing for backlogs
 	looked  time.Time // the loop's: when it last claimed
+	shut    bool      // the loop's: only rate limits keep what is due, and nothing is held
 
 	mu    sync.Mutex
 	next  time.Time // when the loop looks by itself; zero: it is looking
@@ -174,7 +175,7 @@ func (r *run) loop(ctx context.Context) error {
 
 // quiet lets RunOnce look again as soon as all that it had is done.
 func (r *run) quiet() <-chan struct{} {
-	if !r.once || !r.bulksDone.Load() {
+	if !r.once || r.shut || !r.bulksDone.Load() {
 		return nil
 	}
 	return r.queue.whenQuiet()
@@ -202,8 +203,9 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		return r.storeFault(ctx, err), false
 	}
 	wasQuiet = wasQuiet && (!r.once || r.bulksDone.Load())
-	limit, caps, exclude := r.queue.wants(paused)
-	if limit <= 0 {
+	want := r.queue.wants(paused)
+	r.shut = wasQuiet && len(want.exclude) > 0
+	if want.limit <= 0 {
 		// There is no room for claims, which tell of changed endpoints otherwise.
 		if err := d.directory.refresh(ctx, d.store); err != nil {
 			return r.storeFault(ctx, err), false
@@ -213,15 +215,16 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	now := d.now()
 	var early map[string]int
 	if !r.once {
-		early = d.probes.wanted(now, exclude)
+		early = d.probes.wanted(now, want.exclude)
 	}
 	res, err := d.store.Claim(ctx, ClaimRequest{
 		Now: now, LeaseUntil: now.Add(d.directory.longestTimeout() + leaseMargin),
-		Limit: limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: caps, Exclude: exclude, Early: early,
+		Limit: want.limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: want.caps, Exclude: want.exclude, Early: early,
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})
+	var deferred []string
 	if err == nil {
-		err = r.accept(ctx, res, r.pause(res, paused))
+		deferred, err = r.accept(ctx, res, r.pause(res, paused))
 	}
 	if err != nil {
 		return r.storeFault(ctx, err), false
@@ -233,7 +236,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	case <-r.room: // what this claim brought has filled it
 	default:
 	}
-	r.queue.claimed(drained, append(res.Backlog, released...), exclude)
+	r.queue.claimed(want, res.Claims, drained, slices.Concat(res.Backlog, released, deferred))
 	switch {
 	case !drained && len(res.Claims) > 0, len(released) > 0:
 		return 0, false
@@ -247,7 +250,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	if r.inPause() {
 		wait = min(wait, time.Until(r.paused))
 	}
-	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(exclude) == 0
+	return wait, r.once && wasQuiet && drained && len(res.Claims) == 0 && len(want.exclude) == 0
 }
 
 // storeFault notes a fault, unless it is only that ctx ended, and says how long to wait.
@@ -303,9 +306,9 @@ func (r *run) pause(res ClaimResult, paused bool) time.Duration {
 func (r *run) inPause() bool { return time.Now().Before(r.paused) }
 
 // accept takes claims into the queue, and spreads those of backlogs over a pause. What cannot be taken is
-// handed back.
-func (r *run) accept(ctx context.Context, res ClaimResult, pause time.Duration) error {
-	err := r.d.directory.catchUp(ctx, res.Generation)
+// handed back; of deferred endpoints, since their rate limits let nothing through for long.
+func (r *run) accept(ctx context.Context, res ClaimResult, pause time.Duration) (deferred []string, err error) {
+	err = r.d.directory.catchUp(ctx, res.Generation)
 	for i := range res.Interrupted {
 		r.d.observe(Notice{Kind: NoticeInterrupted, Attempt: &res.Interrupted[i]})
 	}
@@ -321,9 +324,17 @@ func (r *run) accept(ctx context.Context, res ClaimResult, pause time.Duration) 
 		if pause > 0 && slices.Contains(res.Backlog, c.EndpointID) {
 			from = now.Add(pause * time.Duration(i) / time.Duration(len(res.Claims)))
 		}
-		r.queue.push(k, c, from)
+		if !r.queue.push(k, c, from) {
+			deferred = append(deferred, c.EndpointID)
+			r.report(&job{claim: c, deferred: true}, k, putOff(&c))
+		}
 	}
-	return err
+	return deferred, err
+}
+
+// putOff hands a claim back, due when it was, as one that had to wait without a request.
+func putOff(c *Claim) Outcome {
+	return Outcome{State: StateScheduled, NextAt: c.DueAt, Failed: c.Failed, Uncharged: c.Uncharged}
 }
 
 // work makes attempts until the queue is closed.
@@ -347,6 +358,9 @@ func (r *run) deliver(j *job) {
 		d.erasures.cover(c, now):
 		r.queue.finish(j, unknownCapacity)
 		d.commits.Add(&commit{run: r, back: j}, batch.Soon)
+		return
+	case j.late:
+		r.finish(j, k, putOff(c), unknownCapacity)
 		return
 	case !c.Event.ExpiresAt.IsZero() && !c.Event.ExpiresAt.After(now):
 		r.finish(j, k, Outcome{State: StateExpired, FailureCode: CodeCancelledPastRetention, Failed: c.Failed}, unknownCapacity)
@@ -380,11 +394,16 @@ func (d *Dispatcher) attemptID(c *Claim, a *DeliveryAttempt) string {
 }
 
 func (r *run) finish(j *job, k *known, o Outcome, c capacity) {
+	r.queue.finish(j, c)
+	r.report(j, k, o)
+}
+
+// report passes on what became of a job that has no slot.
+func (r *run) report(j *job, k *known, o Outcome) {
 	o.DeliveryID, o.Lease, o.Deferrals = j.claim.DeliveryID, j.claim.Lease, j.claim.Deferrals
 	if j.deferred {
 		o.Deferrals++
 	}
-	r.queue.finish(j, c)
 	urgency := batch.Patient
 	if k.endpoint.Ordered { // the next in order waits for it
 		urgency = batch.Soon
@@ -492,12 +511,13 @@ func (r *run) background(f func()) {
 	}
 }
 
+const idlePoll = 200 * time.Millisecond
+
 // Idle waits until nothing is due or in flight as far as this process can see: what it has, and what
 // the store has unleased. Retries that are due later do not count, nor do deliveries that are held. It
 // needs Run to be running, or it waits for ctx to end if something is due.
 func (d *Dispatcher) Idle(ctx context.Context) error {
-	for {
-		wait := d.cfg.PollInterval
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, idlePoll) { // a rate limit may keep it long
 		if r := d.current.Load(); r != nil {
 			select {
 			case <-r.queue.whenQuiet():
@@ -517,7 +537,7 @@ func (d *Dispatcher) Idle(ctx context.Context) error {
 			continue
 		}
 		d.Wake()
-		timer := time.NewTimer(min(wait, 5*time.Millisecond))
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

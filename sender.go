@@ -222,8 +222,8 @@ func (s *sender) sign(p *posting, c *Claim, at time.Time) (standard bool, f *fau
 			return true, signerFault(err)
 		}
 		p.fields.set(HeaderID, c.Event.ID)
-		p.fields.set(HeaderTimestamp, timestamp)
 		p.fields.set(HeaderSignature, signature)
+		p.fields.set(HeaderTimestamp, timestamp)
 		return true, nil
 	}
 	p.length = strconv.Itoa(len(p.payload))
@@ -277,7 +277,7 @@ func (s *sender) read(resp *http.Response, p *posting, a *DeliveryAttempt) *faul
 		p.completed.first(&p.exchange)
 	}()
 	defer resp.Body.Close()
-	if first := turnedIntoGET(resp, a.Method); first != nil {
+	if first := turnedIntoGET(resp, a.Method); first != nil { //nolint:bodyclose // whoever followed the redirect closed it
 		resp = &http.Response{StatusCode: first.StatusCode, Header: first.Header, Body: http.NoBody}
 	}
 	if f := s.judge(resp.StatusCode, resp.Header.Get("Retry-After"), p, a); f != nil {

@@ -142,9 +142,10 @@ type ViewStore interface {
 	GetEvent(ctx context.Context, id string) (Event, error)
 	// ListEvents lists events without their payloads.
 	ListEvents(ctx context.Context, q EventQuery) ([]Event, error)
-	// GetDelivery and ListDeliveries return rows as of now (which tells queued from scheduled). They
-	// leave MaxAttempts to the dispatcher.
+	// GetDelivery returns a row as of now (which tells queued from scheduled). It leaves MaxAttempts to
+	// the dispatcher.
 	GetDelivery(ctx context.Context, now time.Time, id string) (DeliveryListItem, error)
+	// ListDeliveries returns rows as GetDelivery does, newest first.
 	ListDeliveries(ctx context.Context, now time.Time, q DeliveryQuery) ([]DeliveryListItem, error)
 	// ListAttempts lists attempts with everything that was captured.
 	ListAttempts(ctx context.Context, q AttemptQuery) ([]DeliveryAttempt, error)
@@ -335,12 +336,12 @@ type RequeueRequest struct {
 type RequeueResult uint8
 
 const (
-	RequeueDone     RequeueResult = iota
-	RequeueNotFound               // no such delivery
-	RequeueLeased                 // an attempt is under way
-	RequeueErased                 // its payload is gone
-	RequeueDeleted                // its endpoint is gone
-	RequeueFinished               // to be canceled, but already final, or no longer the bulk retry's
+	RequeueDone     RequeueResult = iota // as asked
+	RequeueNotFound                      // no such delivery
+	RequeueLeased                        // an attempt is under way
+	RequeueErased                        // its payload is gone
+	RequeueDeleted                       // its endpoint is gone
+	RequeueFinished                      // to be canceled, but already final, or no longer the bulk retry's
 )
 
 // PruneRequest is one step of retention. Zero times mean: not that.

@@ -113,7 +113,9 @@ type Message struct {
 // Sealer encrypts what must not lie open in the store. It must be safe for concurrent use. Open must
 // open whatever Seal ever sealed and is still stored.
 type Sealer interface {
+	// Seal encrypts.
 	Seal(plain []byte) ([]byte, error)
+	// Open gives back what was sealed, or an error if it was changed or is of another key.
 	Open(sealed []byte) ([]byte, error)
 }
 

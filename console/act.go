@@ -104,40 +104,28 @@ func timeOrNull(t time.Time) *time.Time {
 	return &t
 }
 
-// endpointActions are what a POST can do to an endpoint without more being said.
-func (c *call) endpointActions() map[string]func(ctx context.Context, endpointID string) error {
-	return map[string]func(ctx context.Context, endpointID string) error{
-		"pause":   c.d.PauseEndpoint,
-		"unpause": c.d.UnpauseEndpoint,
-		"enable":  c.d.EnableEndpoint,
+// onEndpoint is an action on an endpoint that exists for the caller.
+func onEndpoint(act func(c *call, endpointID string) error) func(*call) error {
+	return func(c *call) error {
+		e, err := c.endpoint(c.r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		return act(c, e.ID)
 	}
 }
 
-func (c *call) apiEndpointAction() error {
-	e, err := c.endpoint(c.r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	switch action := c.r.PathValue("action"); action {
-	case "disable":
-		return c.apiDisable(e.ID)
-	case "ping":
-		return c.apiPing(e.ID)
-	case "rotate-secret":
-		return c.apiRotateSecret(e.ID)
-	default:
-		act := c.endpointActions()[action]
-		if act == nil {
-			return errNoPage
-		}
+// apiSwitch changes an endpoint's state and answers with the endpoint.
+func apiSwitch(act func(d *webhook.Dispatcher, ctx context.Context, endpointID string) error) func(*call) error {
+	return onEndpoint(func(c *call, id string) error {
 		if err := c.body(&struct{}{}); err != nil {
 			return err
 		}
-		if err := act(c.r.Context(), e.ID); err != nil {
+		if err := act(c.d, c.r.Context(), id); err != nil {
 			return err
 		}
 		return c.answerEndpoint()
-	}
+	})
 }
 
 func (c *call) apiDisable(id string) error {

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -13,24 +14,31 @@ import (
 	"github.com/outhook/webhook/schema"
 )
 
-func (c *console) apiRoutes() {
-	c.handle("GET /webhook-deliveries", (*call).apiDeliveries)
-	c.handle("GET /webhook-deliveries/{id}", (*call).apiDelivery)
-	c.handle("GET /webhook-deliveries/{id}/attempts", (*call).apiDeliveryAttempts)
-	c.handle("POST /webhook-deliveries/{id}/retry", (*call).apiRetry)
-	c.handle("POST /webhook-deliveries/{id}/cancel", (*call).apiCancel)
-	c.handle("GET /webhook-attempts", (*call).apiAttempts)
-	c.handle("GET /webhook-events", (*call).apiEvents)
-	c.handle("GET /webhook-events/{id}", (*call).apiEvent)
-	c.handle("GET /webhook-endpoints", (*call).apiEndpoints)
-	c.handle("GET /webhook-endpoints/{id}", (*call).apiEndpoint)
-	c.handle("POST /webhook-endpoints/{id}/{action}", (*call).apiEndpointAction)
-	c.handle("GET /webhook-stats", (*call).apiStats)
-	c.handle("GET /webhook-bulk-retries", (*call).apiBulkRetries)
-	c.handle("POST /webhook-bulk-retries", (*call).apiCreateBulkRetry)
-	c.handle("GET /webhook-bulk-retries/{id}", (*call).apiBulkRetry)
-	c.handle("POST /webhook-bulk-retries/{id}/cancel", (*call).apiCancelBulkRetry)
-	c.handle("GET /openapi.json", (*call).openAPI)
+func apiRoutes() []route {
+	return []route{
+		{pattern: "GET /webhook-deliveries", serve: (*call).apiDeliveries},
+		{pattern: "GET /webhook-deliveries/{id}", serve: (*call).apiDelivery},
+		{pattern: "GET /webhook-deliveries/{id}/attempts", serve: (*call).apiDeliveryAttempts},
+		{pattern: "POST /webhook-deliveries/{id}/retry", serve: (*call).apiRetry},
+		{pattern: "POST /webhook-deliveries/{id}/cancel", serve: (*call).apiCancel},
+		{pattern: "GET /webhook-attempts", serve: (*call).apiAttempts},
+		{pattern: "GET /webhook-events", serve: (*call).apiEvents},
+		{pattern: "GET /webhook-events/{id}", serve: (*call).apiEvent},
+		{pattern: "GET /webhook-endpoints", serve: (*call).apiEndpoints},
+		{pattern: "GET /webhook-endpoints/{id}", serve: (*call).apiEndpoint},
+		{pattern: "POST /webhook-endpoints/{id}/pause", serve: apiSwitch((*webhook.Dispatcher).PauseEndpoint)},
+		{pattern: "POST /webhook-endpoints/{id}/unpause", serve: apiSwitch((*webhook.Dispatcher).UnpauseEndpoint)},
+		{pattern: "POST /webhook-endpoints/{id}/enable", serve: apiSwitch((*webhook.Dispatcher).EnableEndpoint)},
+		{pattern: "POST /webhook-endpoints/{id}/disable", serve: onEndpoint((*call).apiDisable)},
+		{pattern: "POST /webhook-endpoints/{id}/ping", serve: onEndpoint((*call).apiPing)},
+		{pattern: "POST /webhook-endpoints/{id}/rotate-secret", serve: onEndpoint((*call).apiRotateSecret)},
+		{pattern: "GET /webhook-stats", serve: (*call).apiStats},
+		{pattern: "GET /webhook-bulk-retries", serve: (*call).apiBulkRetries},
+		{pattern: "POST /webhook-bulk-retries", serve: (*call).apiCreateBulkRetry},
+		{pattern: "GET /webhook-bulk-retries/{id}", serve: (*call).apiBulkRetry},
+		{pattern: "POST /webhook-bulk-retries/{id}/cancel", serve: (*call).apiCancelBulkRetry},
+		{pattern: "GET /openapi.json", serve: (*call).openAPI},
+	}
 }
 
 func (c *call) json(status int, v any) error {
@@ -92,10 +100,41 @@ func (c *call) apiDeliveries() error {
 func deliveryID(item webhook.DeliveryListItem) string { return item.ID }
 
 func (c *call) listDeliveries(q webhook.DeliveryQuery) ([]webhook.DeliveryListItem, error) {
+	return c.listUntil(c.r.Context(), q)
+}
+
+// listUntil lists with a context of its own.
+func (c *call) listUntil(ctx context.Context, q webhook.DeliveryQuery) (items []webhook.DeliveryListItem, err error) {
 	if c.foreign(q.EndpointID) {
 		return nil, nil
 	}
-	return c.d.ListDeliveries(c.r.Context(), q)
+	queries := byAnswer(q)
+	for _, q := range queries {
+		some, err := c.d.ListDeliveries(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, some...)
+	}
+	if len(queries) > 1 {
+		slices.SortFunc(items, func(a, b webhook.DeliveryListItem) int { return strings.Compare(b.ID, a.ID) })
+		items = items[:min(len(items), q.Limit)]
+	}
+	return items, nil
+}
+
+// byAnswer asks for an answer that was no success by its error code as well: for that stores have an index.
+func byAnswer(q webhook.DeliveryQuery) []webhook.DeliveryQuery {
+	if q.ResponseClass == 0 || q.ResponseClass == 2 || q.ErrorCode != "" || q.EventID != "" {
+		return []webhook.DeliveryQuery{q}
+	}
+	q.ErrorCode = webhook.CodeBadResponse
+	if q.ResponseClass != 4 {
+		return []webhook.DeliveryQuery{q}
+	}
+	gone := q // 410
+	gone.ErrorCode = webhook.CodeEndpointGone
+	return []webhook.DeliveryQuery{q, gone}
 }
 
 // fullDelivery is a DeliveryListItem with all that a list leaves out.

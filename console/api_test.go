@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -155,6 +156,7 @@ func TestFilters(t *testing.T) {
 		"errorCode=BAD_RESPONSE":         {other.ID, failed.ID},
 		"responseClass=5xx":              {failed.ID},
 		"responseClass=4":                {other.ID},
+		"responseClass=4xx":              {other.ID},
 		"since=1h":                       {other.ID, succeeded.ID, failed.ID},
 		"until=1h":                       nil,
 		"since=2999-01-01T00:00:00Z":     nil,
@@ -180,6 +182,25 @@ func TestFilters(t *testing.T) {
 			require.Equal(t, field, p["field"])
 		}
 	}
+}
+
+// 404 and 410 have different codes, and are one list.
+func TestFilterByAnswerAcrossCodes(t *testing.T) {
+	s := newSite(t, operator)
+	var want []string
+	for i, status := range []int{404, 410, 500, 410, 404} {
+		tenant := fmt.Sprint("t", i)
+		s.endpoint(tenant)
+		s.client.Script(status)
+		if d := s.send(tenant); status < 500 {
+			want = append([]string{d.ID}, want...)
+		}
+	}
+	require.Equal(t, want, ids(s.get("/webhook-deliveries?responseClass=4xx")))
+	first := s.get("/webhook-deliveries?responseClass=4xx&limit=3")
+	require.Equal(t, want[:3], ids(first))
+	require.Equal(t, want[3:], ids(s.get("/webhook-deliveries?responseClass=4xx&limit=3&cursor="+first["nextCursor"].(string))))
+	require.Equal(t, want[1:2], ids(s.get("/webhook-deliveries?responseClass=4xx&errorCode=ENDPOINT_GONE&limit=1")))
 }
 
 func TestRetryAndCancel(t *testing.T) {

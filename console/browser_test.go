@@ -19,6 +19,7 @@ import (
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/console"
 	"github.com/outhook/webhook/console/internal/browser"
+	"github.com/outhook/webhook/internal/pgtest"
 	"github.com/outhook/webhook/webhooktest"
 )
 
@@ -30,7 +31,7 @@ var chromium struct {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := pgtest.Main(m)
 	if chromium.stop != nil {
 		chromium.stop()
 	}

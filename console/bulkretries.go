@@ -32,7 +32,7 @@ func (c *call) bulkRetriesPage() error {
 		Next string
 	}{layout: l}
 	for _, b := range list.Data {
-		data.Rows = append(data.Rows, newBulkRow(b))
+		data.Rows = append(data.Rows, c.bulkRow(b))
 	}
 	if list.NextCursor != nil {
 		data.Next = "bulk-retries?" + p.with("cursor", *list.NextCursor).Encode()
@@ -54,12 +54,12 @@ var bulkWords = map[webhook.BulkRetryState]words{
 	webhook.BulkRetryCanceled:  {"Canceled", "mute", "It was canceled."},
 }
 
-func newBulkRow(b webhook.BulkRetry) bulkRow {
-	return bulkRow{b, describe(b.Query), bulkWords[b.State]}
+func (c *call) bulkRow(b webhook.BulkRetry) bulkRow {
+	return bulkRow{b, c.describe(b.Query), bulkWords[b.State]}
 }
 
 // describe says a query in words.
-func describe(q webhook.DeliveryQuery) []header {
+func (c *call) describe(q webhook.DeliveryQuery) []header {
 	var list []header
 	add := func(name, value string) {
 		if value != "" {
@@ -79,7 +79,11 @@ func describe(q webhook.DeliveryQuery) []header {
 	}
 	add("Status", string(q.Status))
 	add("State", strings.Join(texts(q.States), ", "))
-	add("Endpoint", q.EndpointID)
+	if e, err := c.endpoint(q.EndpointID); err == nil {
+		add("Endpoint", shortURL(e.URL))
+	} else {
+		add("Endpoint", q.EndpointID)
+	}
 	add("Event", q.EventID)
 	add("Event type", q.EventType)
 	add("Error code", string(q.ErrorCode))
@@ -114,7 +118,7 @@ func (c *call) newBulkRetryPage() error {
 		Count   string
 		Any     bool
 		Back    string
-	}{layout: l, Selects: describe(q), Any: n > 0 || !exact, Count: count(n), Back: "deliveries?" + p.without("cursor").Encode()}
+	}{layout: l, Selects: c.describe(q), Any: n > 0 || !exact, Count: count(n), Back: "deliveries?" + p.without("cursor").Encode()}
 	switch {
 	case !exact && n == 0:
 		data.Count = "an unknown number of"
@@ -148,20 +152,21 @@ const confirmTime = 150 * time.Millisecond
 func (c *call) countAll(q webhook.DeliveryQuery) (n int, exact bool, err error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), confirmTime)
 	defer cancel()
-	if c.foreign(q.EndpointID) {
-		return 0, true, nil
-	}
 	q.Limit = countRows
-	for _, err := range c.d.Deliveries(ctx, q) {
+	for {
+		items, err := c.listUntil(ctx, q)
 		switch {
 		case err != nil && ctx.Err() != nil && c.r.Context().Err() == nil:
 			return n, false, nil
 		case err != nil:
 			return n, false, err
 		}
-		n++
+		n += len(items)
+		if len(items) < countRows {
+			return n, true, nil
+		}
+		q.After = items[len(items)-1].ID
 	}
-	return n, true, nil
 }
 
 // encodeQuery is the inverse of params.deliveries.
@@ -239,7 +244,7 @@ func (c *call) bulkRetryPage(alert *problem) error {
 		layout
 		bulkRow
 		CanCancel bool
-	}{l, newBulkRow(b), c.Write && b.State == webhook.BulkRetryRunning})
+	}{l, c.bulkRow(b), c.Write && b.State == webhook.BulkRetryRunning})
 }
 
 func (c *call) cancelBulkRetry() error {

@@ -60,8 +60,9 @@ func New(d *webhook.Dispatcher, cfg Config) http.Handler {
 		cfg.Logger = slog.Default()
 	}
 	c := &console{d: d, cfg: cfg, mux: http.NewServeMux()}
-	c.apiRoutes()
-	c.pageRoutes()
+	for _, r := range append(apiRoutes(), pageRoutes()...) {
+		c.handle(r)
+	}
 	return c
 }
 
@@ -137,24 +138,30 @@ func setHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// handle adds a route. Those that change something need Access.Write.
-func (c *console) handle(pattern string, serve func(*call) error) {
-	c.route(pattern, func(c *call) error {
-		if c.r.Method == http.MethodPost && !c.Write {
-			return errReadOnly
-		}
-		return serve(c)
-	})
+// A route is something to ask for. What changes something (POST) needs Access.Write, unless it is for all.
+type route struct {
+	pattern string
+	serve   func(*call) error
+	all     bool
 }
 
-func (c *console) route(pattern string, serve func(*call) error) {
-	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+func (c *console) handle(to route) {
+	c.mux.HandleFunc(to.pattern, func(w http.ResponseWriter, r *http.Request) {
 		call := &call{console: c, w: w, r: r}
 		call.Access, _ = r.Context().Value(accessKey{}).(Access)
-		if err := serve(call); err != nil {
+		if err := to.allowed(call); err != nil {
+			call.fail(err)
+		} else if err := to.serve(call); err != nil {
 			call.fail(err)
 		}
 	})
+}
+
+func (to route) allowed(c *call) error {
+	if c.r.Method == http.MethodPost && !c.Write && !to.all {
+		return errReadOnly
+	}
+	return nil
 }
 
 // noRoute answers for a path that does not exist, or not with this method, which the mux knows.

@@ -127,58 +127,6 @@ func ids(list map[string]any) (ids []string) {
 	return ids
 }
 
-func TestNobodyIsLetInUnasked(t *testing.T) {
-	s := newSite(t, operator)
-	s.client.Script(200)
-	e := s.endpoint("acme")
-	d := s.send("acme")
-	targets := []string{
-		"GET /", "GET /deliveries", "GET /deliveries/" + d.ID, "GET /assets/console.css", "GET /nowhere", "GET /openapi.json",
-		"GET /webhook-deliveries", "GET /webhook-deliveries/" + d.ID, "GET /webhook-stats", "GET /webhook-events",
-		"POST /webhook-deliveries/" + d.ID + "/retry", "POST /webhook-endpoints/" + e.ID + "/pause", "POST /theme", "DELETE /",
-	}
-	for name, authorize := range map[string]func(*http.Request) (console.Access, bool){
-		"nil": nil,
-		"no":  func(*http.Request) (console.Access, bool) { return operator, false },
-	} {
-		closed := *s
-		closed.Handler = console.New(s.d, console.Config{Authorize: authorize})
-		for _, target := range targets {
-			method, path, _ := strings.Cut(target, " ")
-			p := closed.problem(closed.do(method, path, ""), http.StatusForbidden)
-			require.Equal(t, "You may not see this.", p["detail"], "%s %s", name, target)
-		}
-	}
-	require.Len(t, s.stored(d.ID).Attempts, 1)
-	got, err := s.d.GetEndpoint(t.Context(), e.ID)
-	require.NoError(t, err)
-	require.Equal(t, webhook.EndpointEnabled, got.State)
-}
-
-func TestWhoMayOnlyLookChangesNothing(t *testing.T) {
-	s := newSite(t, operator)
-	e := s.endpoint("acme")
-	s.client.Script(503)
-	d := s.send("acme")
-	reader := s.as(console.Access{AllTenants: true})
-	require.Equal(t, d.ID, reader.get("/webhook-deliveries/" + d.ID)["id"])
-	for _, path := range []string{
-		"/webhook-deliveries/" + d.ID + "/retry", "/webhook-deliveries/" + d.ID + "/cancel",
-		"/webhook-endpoints/" + e.ID + "/pause", "/webhook-endpoints/" + e.ID + "/disable", "/webhook-endpoints/" + e.ID + "/ping",
-		"/webhook-endpoints/" + e.ID + "/rotate-secret", "/webhook-bulk-retries",
-		"/deliveries/" + d.ID + "/retry", "/endpoints/" + e.ID + "/pause", "/deliveries/retry", "/bulk-retries",
-	} {
-		p := reader.problem(reader.do("POST", path, ""), http.StatusForbidden)
-		require.Equal(t, "You may look, but not change anything.", p["detail"], path)
-	}
-	after := s.stored(d.ID)
-	require.Equal(t, webhook.StateScheduled, after.State)
-	require.Equal(t, d.UpdatedAt, after.UpdatedAt)
-	now, err := s.d.GetEndpoint(t.Context(), e.ID)
-	require.NoError(t, err)
-	require.Equal(t, e, now)
-}
-
 func TestOtherSitesChangeNothing(t *testing.T) {
 	s := newSite(t, operator)
 	e := s.endpoint("acme")

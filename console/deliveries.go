@@ -88,7 +88,7 @@ func (c *call) deliveriesPage() error {
 	if p.err != nil {
 		return p.err
 	}
-	page := q
+	start, page := time.Now(), q
 	page.After, page.Limit = p.text("cursor"), defaultLimit+1
 	items, quick, err := c.listQuickly(page)
 	if err != nil {
@@ -99,7 +99,9 @@ func (c *call) deliveriesPage() error {
 	if err != nil {
 		return err
 	}
-	tabs, err := c.tabs(p, q, quick)
+	ctx, cancel := context.WithDeadline(c.r.Context(), start.Add(pageTime))
+	defer cancel()
+	tabs, err := c.tabs(ctx, p, q, quick)
 	if err != nil {
 		return err
 	}
@@ -138,25 +140,43 @@ func (p *params) filters() filters {
 	}
 }
 
-// listTime is what a list may take for which a store has no index.
-const listTime = 150 * time.Millisecond
+// What the page of deliveries may take.
+const (
+	listTime  = 150 * time.Millisecond // a list for which stores have no index
+	pageTime  = 200 * time.Millisecond // the list and all counts
+	countRows = 500                    // of each count
+)
 
 // listQuickly gives up on a list that has to look at too much.
 func (c *call) listQuickly(q webhook.DeliveryQuery) (items []webhook.DeliveryListItem, quick bool, err error) {
-	if q.ResponseClass == 0 && len(q.Attributes) == 0 && len(q.States) == 0 {
+	if indexed(q) {
 		items, err = c.listDeliveries(q)
 		return items, true, err
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), listTime)
 	defer cancel()
-	if c.foreign(q.EndpointID) {
-		return nil, true, nil
-	}
-	items, err = c.d.ListDeliveries(ctx, q)
+	items, err = c.listUntil(ctx, q)
 	if err != nil && ctx.Err() != nil && c.r.Context().Err() == nil {
 		return nil, false, nil
 	}
 	return items, true, err
+}
+
+// indexed reports whether stores find a list without looking at much else: see docs/queries.md.
+func indexed(q webhook.DeliveryQuery) bool {
+	if q.ResponseClass != 0 || len(q.Attributes) > 0 || len(q.States) > 0 || !q.FinishedSince.IsZero() {
+		return false
+	}
+	if q.EventID != "" {
+		return true
+	}
+	found := 0 // by what has an index, for one endpoint as well
+	for _, asked := range []bool{q.EventType != "", q.ErrorCode != "", q.Status != ""} {
+		if asked {
+			found++
+		}
+	}
+	return found == 0 || found == 1 && (q.Status == "" || q.Status == webhook.StatusFailed) && (q.EventType == "" || q.EndpointID == "")
 }
 
 // without are the parameters but for some, and but for those that say nothing.
@@ -179,9 +199,7 @@ func (p *params) with(name, value string) url.Values {
 
 // tabs counts what each status has. The counters know it at once where nothing but tenant and endpoint
 // is asked for; else the list is read, so far and no further.
-func (c *call) tabs(p *params, q webhook.DeliveryQuery, read bool) ([]tab, error) {
-	ctx, cancel := context.WithTimeout(c.r.Context(), countTime)
-	defer cancel()
+func (c *call) tabs(ctx context.Context, p *params, q webhook.DeliveryQuery, read bool) ([]tab, error) {
 	tabs := []tab{{Name: "All"}, {Name: "Pending"}, {Name: "Delivered"}, {Name: "Failed"}}
 	values := []webhook.DeliveryStatus{"", webhook.StatusPending, webhook.StatusSuccess, webhook.StatusFailed}
 	counted := q
@@ -223,19 +241,10 @@ func (c *call) countersOf(q webhook.DeliveryQuery) (counts [4]int64, known bool,
 	return [4]int64{s.Pending + s.Succeeded + failed, s.Pending, s.Succeeded, failed}, true, nil
 }
 
-// What the counts of a page may cost.
-const (
-	countRows = 500 // each
-	countTime = 100 * time.Millisecond
-)
-
 // boundedCount says how many there are, as far as that is had quickly.
 func (c *call) boundedCount(ctx context.Context, q webhook.DeliveryQuery) string {
-	if c.foreign(q.EndpointID) {
-		return "0"
-	}
 	q.Limit = countRows
-	items, err := c.d.ListDeliveries(ctx, q)
+	items, err := c.listUntil(ctx, q)
 	switch {
 	case err != nil:
 		return "" // the list itself, which is asked for first, reports what is wrong

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -169,34 +170,30 @@ func (c *call) endpointPage(alert *problem, fresh *rotated) error {
 	})
 }
 
-func (c *call) actOnEndpoint() error {
-	e, err := c.endpoint(c.r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	action := c.r.PathValue("action")
-	switch action {
-	case "disable":
-		err = c.d.DisableEndpoint(c.r.Context(), e.ID, c.r.PostFormValue("reason"))
-	case "ping":
-		_, err = c.d.PingEndpoint(c.r.Context(), e.ID)
-	case "rotate-secret":
-		return c.rotateSecret(e.ID)
-	default:
-		act := c.endpointActions()[action]
-		if act == nil {
-			return errNoPage
+// actOnEndpoint does something to an endpoint and shows its page, with what was done or why not.
+func actOnEndpoint(notice string, act func(d *webhook.Dispatcher, ctx context.Context, endpointID string) error) func(*call) error {
+	return onEndpoint(func(c *call, id string) error {
+		if err := act(c.d, c.r.Context(), id); err != nil {
+			if p := c.problemOf(err); p.Status < 500 && p.Status != http.StatusNotFound {
+				return c.endpointPage(p, nil)
+			}
+			return err
 		}
-		err = act(c.r.Context(), e.ID)
-	}
-	if err != nil {
-		if p := c.problemOf(err); p.Status < 500 && p.Status != http.StatusNotFound {
-			return c.endpointPage(p, nil)
-		}
-		return err
-	}
-	c.redirect(http.StatusSeeOther, c.base()+"endpoints/"+e.ID+"?notice="+action)
-	return nil
+		c.redirect(http.StatusSeeOther, c.base()+"endpoints/"+id+"?notice="+notice)
+		return nil
+	})
+}
+
+func (c *call) disableEndpoint() error {
+	reason := c.r.PostFormValue("reason")
+	return actOnEndpoint("disable", func(d *webhook.Dispatcher, ctx context.Context, id string) error {
+		return d.DisableEndpoint(ctx, id, reason)
+	})(c)
+}
+
+func ping(d *webhook.Dispatcher, ctx context.Context, endpointID string) error {
+	_, err := d.PingEndpoint(ctx, endpointID)
+	return err
 }
 
 var graces = map[string]time.Duration{"": 0, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "now": -1}

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/outhook/webhook"
 )
 
 //go:embed templates/*.html
@@ -25,26 +27,33 @@ var (
 	assets = readAssets()
 )
 
-func (c *console) pageRoutes() {
-	c.handle("GET /{$}", (*call).overview)
-	c.handle("GET /deliveries", (*call).deliveriesPage)
-	c.handle("POST /deliveries/retry", (*call).retrySelected)
-	c.handle("GET /deliveries/{id}", func(c *call) error { return c.deliveryPage(nil) })
-	c.handle("POST /deliveries/{id}/retry", func(c *call) error { return c.actOnDelivery("retried", c.d.Retry) })
-	c.handle("POST /deliveries/{id}/cancel", func(c *call) error { return c.actOnDelivery("canceled", c.d.Cancel) })
-	c.handle("GET /events", (*call).eventsPage)
-	c.handle("GET /events/{id}", (*call).eventPage)
-	c.handle("GET /endpoints", (*call).endpointsPage)
-	c.handle("GET /endpoints/{id}", func(c *call) error { return c.endpointPage(nil, nil) })
-	c.handle("POST /endpoints/{id}/{action}", (*call).actOnEndpoint)
-	c.handle("GET /bulk-retries", (*call).bulkRetriesPage)
-	c.handle("GET /bulk-retries/new", (*call).newBulkRetryPage)
-	c.handle("POST /bulk-retries", (*call).createBulkRetry)
-	c.handle("GET /bulk-retries/{id}", func(c *call) error { return c.bulkRetryPage(nil) })
-	c.handle("POST /bulk-retries/{id}/cancel", (*call).cancelBulkRetry)
-	c.handle("GET /search", (*call).search)
-	c.route("POST /theme", (*call).setTheme)
-	c.handle("GET /assets/{name}", (*call).asset)
+func pageRoutes() []route {
+	return []route{
+		{pattern: "GET /{$}", serve: (*call).overview},
+		{pattern: "GET /deliveries", serve: (*call).deliveriesPage},
+		{pattern: "POST /deliveries/retry", serve: (*call).retrySelected},
+		{pattern: "GET /deliveries/{id}", serve: func(c *call) error { return c.deliveryPage(nil) }},
+		{pattern: "POST /deliveries/{id}/retry", serve: func(c *call) error { return c.actOnDelivery("retried", c.d.Retry) }},
+		{pattern: "POST /deliveries/{id}/cancel", serve: func(c *call) error { return c.actOnDelivery("canceled", c.d.Cancel) }},
+		{pattern: "GET /events", serve: (*call).eventsPage},
+		{pattern: "GET /events/{id}", serve: (*call).eventPage},
+		{pattern: "GET /endpoints", serve: (*call).endpointsPage},
+		{pattern: "GET /endpoints/{id}", serve: func(c *call) error { return c.endpointPage(nil, nil) }},
+		{pattern: "POST /endpoints/{id}/pause", serve: actOnEndpoint("pause", (*webhook.Dispatcher).PauseEndpoint)},
+		{pattern: "POST /endpoints/{id}/unpause", serve: actOnEndpoint("unpause", (*webhook.Dispatcher).UnpauseEndpoint)},
+		{pattern: "POST /endpoints/{id}/enable", serve: actOnEndpoint("enable", (*webhook.Dispatcher).EnableEndpoint)},
+		{pattern: "POST /endpoints/{id}/disable", serve: (*call).disableEndpoint},
+		{pattern: "POST /endpoints/{id}/ping", serve: actOnEndpoint("ping", ping)},
+		{pattern: "POST /endpoints/{id}/rotate-secret", serve: onEndpoint((*call).rotateSecret)},
+		{pattern: "GET /bulk-retries", serve: (*call).bulkRetriesPage},
+		{pattern: "GET /bulk-retries/new", serve: (*call).newBulkRetryPage},
+		{pattern: "POST /bulk-retries", serve: (*call).createBulkRetry},
+		{pattern: "GET /bulk-retries/{id}", serve: func(c *call) error { return c.bulkRetryPage(nil) }},
+		{pattern: "POST /bulk-retries/{id}/cancel", serve: (*call).cancelBulkRetry},
+		{pattern: "GET /search", serve: (*call).search},
+		{pattern: "POST /theme", serve: (*call).setTheme, all: true},
+		{pattern: "GET /assets/{name}", serve: (*call).asset},
+	}
 }
 
 // layout is what every page has.

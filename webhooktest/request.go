@@ -25,6 +25,7 @@ type Request struct {
 	Err error
 }
 
+// String is the request in one line, for messages.
 func (r Request) String() string {
 	return fmt.Sprintf("%s %s %s #%d", r.Method, r.URL, r.ID, r.Attempt)
 }

@@ -65,7 +65,7 @@ func demonstrate(o options) error {
 			select {
 			case <-r.news:
 			case err := <-ended:
-				return fmt.Errorf("the service ended by itself: %v", err)
+				return fmt.Errorf("the service ended by itself: %w", err)
 			}
 		}
 		if err := c.Process.Kill(); err != nil {

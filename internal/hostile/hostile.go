@@ -80,9 +80,10 @@ type Server struct {
 	conns                    map[net.Conn]struct{}
 }
 
-// Requests is how many requests were read to their end, Connections how many connections were
-// accepted.
-func (s *Server) Requests() int    { return int(s.requests.Load()) }
+// Requests is how many requests were read to their end.
+func (s *Server) Requests() int { return int(s.requests.Load()) }
+
+// Connections is how many connections were accepted.
 func (s *Server) Connections() int { return int(s.accepted.Load()) }
 
 // Addr is where it listens.

@@ -214,7 +214,7 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	case noBody:
 		return 0, io.EOF
 	case untilClose:
-		if n, err = c.readData(p); err == io.EOF {
+		if n, err = c.readData(p); errors.Is(err, io.EOF) {
 			c.body.kind = noBody
 		}
 		return n, err

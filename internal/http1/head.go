@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -127,7 +128,7 @@ func (c *Conn) plainInterim() bool {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -164,7 +165,7 @@ func (c *Conn) line() (from, to int, err error) {
 		}
 		scan = c.w
 		if err := c.more(); err != nil {
-			if c.r == c.w || err == ErrTooLarge || isTimeout(err) {
+			if c.r == c.w || errors.Is(err, ErrTooLarge) || isTimeout(err) {
 				return 0, 0, err
 			}
 			from, c.r = c.r, c.w
@@ -264,7 +265,7 @@ func isSpace(b byte) bool { return b == ' ' || b == '\t' }
 func (c *Conn) unfold(to int) (int, error) {
 	for {
 		next, err := c.peek()
-		if isTimeout(err) || err == ErrTooLarge {
+		if isTimeout(err) || errors.Is(err, ErrTooLarge) {
 			return 0, err
 		}
 		if err != nil || !isSpace(next) {

@@ -51,7 +51,7 @@ type buffer [bufferSize]byte
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// ErrSpokeFirst: the connection had bytes to read before there was a request.
+// ErrSpokeFirst says that the connection had bytes to read before there was a request.
 var ErrSpokeFirst = errors.New("the receiver spoke before it was asked")
 
 // errDry is what a dry read returns in place of waiting. It is temporary so that TLS survives it.
@@ -88,7 +88,7 @@ func (w *Wire) Read(p []byte) (int, error) {
 		return w.take(p), nil
 	}
 	if w.left == 0 {
-		if err := w.beginRecord(); err == errDry {
+		if err := w.beginRecord(); errors.Is(err, errDry) {
 			return 0, err // half a header stays here, where it is seen
 		}
 	}

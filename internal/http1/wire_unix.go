@@ -22,7 +22,7 @@ func (w *Wire) advance(fd uintptr) bool {
 			t.fault = io.EOF
 		case err == nil:
 			t.fault = ErrSpokeFirst
-		case err != syscall.EAGAIN:
+		case err != syscall.EAGAIN: //nolint:errorlint // straight from the system
 			t.fault = w.opError("read", err)
 		}
 		if t.fault != nil || t.out == nil {
@@ -32,7 +32,7 @@ func (w *Wire) advance(fd uintptr) bool {
 	}
 	if t.phase == writing {
 		n, err := retry(func() (int, error) { return syscall.Write(int(fd), t.out) })
-		if err != nil && err != syscall.EAGAIN {
+		if err != nil && err != syscall.EAGAIN { //nolint:errorlint // straight from the system
 			t.fault = w.opError("write", err)
 			return true
 		}
@@ -46,7 +46,7 @@ func (w *Wire) advance(fd uintptr) bool {
 	}
 	n, err := retry(func() (int, error) { return syscall.Read(int(fd), w.in[w.w:]) })
 	switch {
-	case err == syscall.EAGAIN:
+	case err == syscall.EAGAIN: //nolint:errorlint // straight from the system
 		return false
 	case err != nil:
 		w.err = w.opError("read", err)
@@ -60,7 +60,7 @@ func (w *Wire) advance(fd uintptr) bool {
 
 func retry(call func() (int, error)) (n int, err error) {
 	for {
-		if n, err = call(); err != syscall.EINTR {
+		if n, err = call(); err != syscall.EINTR { //nolint:errorlint // straight from the system
 			return n, err
 		}
 	}

@@ -26,7 +26,7 @@ import (
 // Variable names a server to use instead of a cluster of our own.
 const Variable = "WEBHOOK_TEST_POSTGRES"
 
-// ErrMissing: there are no binaries of PostgreSQL.
+// ErrMissing says that there are no binaries of PostgreSQL.
 var ErrMissing = errors.New("no PostgreSQL here: install the package postgresql, or set " + Variable)
 
 // binary finds a program of the server, where distributions hide it as well. Of several versions it

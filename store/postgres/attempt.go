@@ -8,6 +8,7 @@ import (
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
+	"github.com/outhook/webhook/internal/packed"
 )
 
 // ListAttempts implements [webhook.Store].
@@ -18,16 +19,22 @@ func (s *Store) ListAttempts(ctx context.Context, lq webhook.AttemptQuery) (out 
 		if err != nil || !found {
 			return err
 		}
-		limit := w.arg(pageSize(lq.Limit))
+		sources := []listing{{"webhook.attempt a", "a.key", w.terms}}
+		if lq.EventID == "" && lq.DeliveryID == "" {
+			sources = attemptTimes.sources(w, lq.Since, lq.Until)
+		}
 		return q.query(func(r row) error {
 			a, err := scanAttempt(r)
 			out = append(out, a)
 			return err
-		}, `SELECT `+attemptColumns+` FROM webhook.attempt a JOIN webhook.delivery d ON d.key = a.delivery
-			JOIN webhook.endpoint p ON p.num = a.endpoint JOIN webhook.event e ON e.key = d.event`+w.where()+
-			` ORDER BY a.key DESC LIMIT `+limit, w.args...)
+		}, newestOf(sources, " LIMIT "+w.arg(pageSize(lq.Limit)), attemptSQL), w.args...)
 	})
 	return out, err
+}
+
+func attemptSQL(s listing) string {
+	return `SELECT ` + attemptColumns + ` FROM ` + s.from + ` JOIN webhook.delivery d ON d.key = a.delivery
+		JOIN webhook.endpoint p ON p.num = a.endpoint JOIN webhook.event e ON e.key = d.event` + s.where() + ` ORDER BY ` + s.order + ` DESC`
 }
 
 func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool, err error) {
@@ -61,13 +68,7 @@ func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool
 	if lq.ErrorCode != "" {
 		w.and("a.error_code = ?", string(lq.ErrorCode))
 	}
-	if !lq.Since.IsZero() {
-		// An attempt's ID is made when it starts or later.
-		w.and("a.key >= ? AND a.started_at >= ?", id.KeyAt(lq.Since.Add(-slack)), ceilMicro(lq.Since))
-	}
-	if !lq.Until.IsZero() {
-		w.and("a.started_at < ?", ceilMicro(lq.Until))
-	}
+	w.between("started_at", lq.Since, lq.Until)
 	return true, nil
 }
 
@@ -93,50 +94,31 @@ func (q *session) deliveriesAsked(lq *webhook.AttemptQuery) (keys []int64, err e
 	return []int64{key}, nil
 }
 
-var attemptColumns = `a.key, a.rest, d.key, d.rest, p.key, p.rest, e.key, e.rest, a.tenant, d.type, a.number, a.trigger,
-	a.status, a.started_at, a.completed_at, a.duration_ms, a.resends, a.created_at, a.updated_at, a.method, a.url,
-	a.truncated, a.error, a.preview, ` +
-	nullable("a.status_code", "a.delivered_at", "a.responded_at", "a.retry_after_ms", "a.next_attempt_at", "a.detail_pruned_at") + `, ` +
-	optional("a.bulk", "a.error_code", "a.timings", "a.remote_addr", "a.request_headers", "a.response_headers")
+var attemptColumns = `a.key, d.key, d.rest, p.key, p.rest, e.key, e.rest, a.tenant, d.type, a.status, a.started_at,
+	a.completed_at, ` + nullable("a.updated_at", "a.detail_pruned_at") + `, ` + optional("a.bulk", "a.error_code") + `, a.body, a.capture`
 
 func scanAttempt(r row) (a webhook.DeliveryAttempt, err error) {
-	var keys [8]int64
-	var trigger, status, started, completed, created, updated, code, delivered, responded, retryAfter, next, pruned int64
-	var reason, preview []byte
-	var errorCode, timing, request, response string
-	if err := r.Scan(&keys[0], &keys[1], &keys[2], &keys[3], &keys[4], &keys[5], &keys[6], &keys[7], &a.TenantID, &a.EventType,
-		&a.AttemptNumber, &trigger, &status, &started, &completed, &a.DurationMS, &a.Resends, &created, &updated, &a.Method,
-		&a.URL, &a.ResponseBodyTruncated, &reason, &preview, &code, &delivered, &responded, &retryAfter, &next, &pruned,
-		&a.BulkRetryID, &errorCode, &timing, &a.RemoteAddr, &request, &response); err != nil {
+	var key, status, started, completed, updated, pruned int64
+	var keys [6]int64
+	var code string
+	var body, capture []byte
+	if err := r.Scan(&key, &keys[0], &keys[1], &keys[2], &keys[3], &keys[4], &keys[5], &a.TenantID, &a.EventType, &status,
+		&started, &completed, &updated, &pruned, &a.BulkRetryID, &code, &body, &capture); err != nil {
 		return a, err
 	}
-	for i, to := range []struct {
-		id     *string
-		prefix string
-	}{{&a.ID, id.Attempt}, {&a.DeliveryID, id.Delivery}, {&a.EndpointID, id.Endpoint}, {&a.EventID, id.Event}} {
-		*to.id = id.Join(to.prefix, keys[2*i], keys[2*i+1])
+	a.DeliveryID, a.EndpointID = id.Join(id.Delivery, keys[0], keys[1]), id.Join(id.Endpoint, keys[2], keys[3])
+	a.EventID = id.Join(id.Event, keys[4], keys[5])
+	a.Status, a.ErrorCode = member(attemptStatuses, status), webhook.ErrorCode(code)
+	a.StartedAt, a.CompletedAt, a.DetailPrunedAt = zeroTime(started), zeroTime(completed), timePtr(pruned)
+	b, err := packed.UnpackBody(body, started, &a)
+	a.ID = id.Join(id.Attempt, key, b.Rest)
+	if err = errors.Join(err, packed.UnpackCapture(capture, &a)); err != nil {
+		return a, fmt.Errorf("attempt %s: %w", a.ID, err)
 	}
-	a.Trigger, a.Status, a.ErrorCode, a.Error = member(triggers, trigger), member(attemptStatuses, status), webhook.ErrorCode(errorCode), string(reason)
-	a.StartedAt, a.CompletedAt = zeroTime(started), zeroTime(completed)
-	a.CreatedAt, a.UpdatedAt = fromMicro(created), fromMicro(updated)
-	a.DeliveredAt, a.RespondedAt, a.NextAttemptAt, a.DetailPrunedAt = timePtr(delivered), timePtr(responded), timePtr(next), timePtr(pruned)
-	if code != none {
-		n := int(code)
-		a.StatusCode = &n
-	}
-	if retryAfter != none {
-		a.RetryAfterMS = &retryAfter
-	}
-	if preview != nil {
-		text := string(preview)
-		a.ResponseBodyPreview = &text
-	}
-	var errs [3]error
-	a.Timings, errs[0] = timingsFrom(timing)
-	a.RequestHeaders, errs[1] = fromJSON[map[string]string](request)
-	a.ResponseHeaders, errs[2] = fromJSON[map[string]string](response)
-	if err := errors.Join(errs[:]...); err != nil {
-		return a, fmt.Errorf("attempt %s is damaged: %w", a.ID, err)
+	a.CreatedAt = fromMicro(b.Created)
+	a.UpdatedAt = a.CreatedAt
+	if updated != none {
+		a.UpdatedAt = fromMicro(updated)
 	}
 	return a, nil
 }

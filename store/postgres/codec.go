@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"slices"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/outhook/webhook"
@@ -144,29 +143,6 @@ func deliveryIDs(ids []ident) []string {
 		out[i] = id.Join(id.Delivery, d.key, d.rest)
 	}
 	return out
-}
-
-func timings(t *webhook.Timings) string {
-	if t == nil {
-		return ""
-	}
-	b := []byte{'['}
-	for i, ms := range [...]float64{t.DNSMS, t.ConnectMS, t.TLSMS, t.TTFBMS} {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendFloat(b, ms, 'g', -1, 64)
-	}
-	return string(append(b, ']'))
-}
-
-func timingsFrom(text string) (*webhook.Timings, error) {
-	if text == "" {
-		return nil, nil
-	}
-	var ms [4]float64
-	err := json.Unmarshal([]byte(text), &ms)
-	return &webhook.Timings{DNSMS: ms[0], ConnectMS: ms[1], TLSMS: ms[2], TTFBMS: ms[3]}, err
 }
 
 // sortedKeys gives writes an order, so that transactions which lock the same rows wait for each other

@@ -25,22 +25,21 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 		if busy, err = s.busyKeys(ctx, &b); err != nil {
 			return webhook.Result{}, err
 		}
+		var c *commit
 		err = s.write(ctx, func(q *session) error {
-			c := newCommit(q, &b, busy, try > 0)
-			if err := c.run(); err != nil {
-				return err
-			}
-			r = c.result
-			return nil
+			c = newCommit(q, &b, busy, try > 0)
+			return c.run()
 		})
+		if err == nil {
+			s.handed.forget(c.done)
+			s.handed.put(c.handed)
+			return c.result, nil
+		}
 		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique) {
 			break
 		}
 	}
-	if err != nil {
-		return webhook.Result{}, err
-	}
-	return r, nil
+	return webhook.Result{}, err
 }
 
 // commit is one try to store a batch.
@@ -63,6 +62,9 @@ type commit struct {
 	health     map[int64]*health
 	rows       map[int64]*delivery // of outcomes and returns, by key
 	announce   bool                // something is due, and it is nobody's
+	handed     []*first            // deliveries that are handed over
+	handNotes  notes               // of those
+	done       []int64             // deliveries whose rows were written
 }
 
 func newCommit(q *session, b *webhook.Batch, busy map[string]bool, careful bool) *commit {
@@ -103,7 +105,9 @@ func (c *commit) run() error {
 	if err := c.outcomes(); err != nil {
 		return err
 	}
+	c.last = append(c.last, c.handedNote()...)
 	c.last = append(c.last, c.notes.statements(c.session, c.now, c.announce)...)
+	c.last = append(c.last, deleteNotes(c.s.handed.over(c.done))...)
 	c.last = append(c.last, c.stats.statements(c.session)...)
 	return nil
 }
@@ -336,6 +340,9 @@ func (c *commit) insert(f *freshEvent) error {
 		if err != nil {
 			return err
 		}
+		// An ordered endpoint needs the queue to see what is under way; and whether a transaction of the
+		// user's will ever be committed is unknown.
+		handed := n.LeasedBy != "" && !e.ordered && !c.s.bound
 		due := n.DueAt.UnixMicro()
 		next, leasedAt, lease := due, int64(none), int64(0)
 		if n.LeasedBy != "" {
@@ -344,7 +351,11 @@ func (c *commit) insert(f *freshEvent) error {
 			c.announce = true
 		}
 		c.deliveries.add(d.key, d.rest, f.key, e.num, tenant, typ, next, due, n.LeasedBy, leasedAt, lease,
-			created, c.now, expires)
+			created, c.now, expires, !handed)
+		if handed {
+			c.handOver(e.num, next, d, f.key, tenant, created)
+			continue
+		}
 		c.entries.add(e.num, next, d.key, tenant, n.LeasedBy != "", false, expires)
 		c.notes.lower(e.num, next, d.key, 1, e.ordered)
 	}
@@ -353,7 +364,31 @@ func (c *commit) insert(f *freshEvent) error {
 
 var insertDeliveries = inserting("webhook.delivery",
 	`key rest event endpoint tenant:text type:text next_at due_at owner:text? leased_at? lease created_at updated_at
-	expires_at?`, "ON CONFLICT DO NOTHING")
+	expires_at? queued:truth`, "ON CONFLICT DO NOTHING")
+
+func (c *commit) handOver(endpoint, until int64, d ident, event int64, tenant string, created int64) {
+	c.handNotes.lower(endpoint, until, d.key, 0, false)
+	c.handed = append(c.handed, &first{
+		key: d.key, rest: d.rest, event: event, endpoint: endpoint, tenant: tenant, created: created,
+	})
+}
+
+// handedNote writes the note of what is handed over.
+func (c *commit) handedNote() []*statement {
+	if len(c.handed) == 0 {
+		return nil
+	}
+	note := &handedNote{left: len(c.handed)}
+	keys := make([]int64, len(c.handed))
+	for i, f := range c.handed {
+		f.note, keys[i] = note, f.key
+	}
+	s := c.handNotes.insert(false, c.now, keys)
+	note.at = s.args[0].(int64)
+	s.sql += ` RETURNING id`
+	s.scan = func(r row) error { return r.Scan(&note.id) }
+	return []*statement{s}
+}
 
 // standing is what the store has already of what a batch brings.
 type standing struct {

@@ -98,7 +98,7 @@ func (s *statement) read(rows pgx.Rows) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := s.scan(rows); err != nil {
-			if err == errStop {
+			if errors.Is(err, errStop) {
 				break
 			}
 			return err
@@ -140,7 +140,7 @@ func (c sqlConn) single(ctx context.Context, s *statement) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		if err := s.scan(rows); err != nil {
-			if err == errStop {
+			if errors.Is(err, errStop) {
 				return nil
 			}
 			return err

@@ -23,11 +23,16 @@ type delivery struct {
 	failureCode                                 string
 	expiresAt, createdAt, updatedAt, finishedAt int64
 
-	stood entry // what queue has of it
-	dirty bool
+	queued     bool  // there is a row of it in queue
+	stood      entry // that row
+	counted    int64 // the state it is counted as; uncounted: it is pending, and in a note
+	dirty      bool
+	remembered bool // not read: as it went in
 }
 
-// entry is a delivery's row of queue. It has one while it is pending or leased.
+const uncounted = -1
+
+// entry is a delivery's row of queue. It has one while it is pending or leased, if it was not handed over.
 type entry struct {
 	there        bool
 	nextAt       int64
@@ -44,15 +49,20 @@ func (d *delivery) entry() entry {
 var deliveryColumns = `d.key, d.rest, d.event, d.endpoint, d.tenant, d.type, d.state, d.lease, d.settled, d.attempts,
 	d.failed, d.uncharged, d.deferrals, d.trigger, d.created_at, d.updated_at, d.last_error, ` +
 	nullable("d.next_at", "d.due_at", "d.leased_at", "d.last_at", "d.last_status", "d.expires_at", "d.finished_at") + `, ` +
-	optional("d.owner", "d.bulk", "d.last_code", "d.failure_code")
+	optional("d.owner", "d.bulk", "d.last_code", "d.failure_code") + `, d.queued`
 
 func scanDelivery(r row, more ...any) (*delivery, error) {
 	d := &delivery{}
 	err := r.Scan(append([]any{&d.key, &d.rest, &d.event, &d.endpoint, &d.tenant, &d.typ, &d.state, &d.lease, &d.settled,
 		&d.attempts, &d.failed, &d.uncharged, &d.deferrals, &d.trigger, &d.createdAt, &d.updatedAt, &d.lastError,
 		&d.nextAt, &d.dueAt, &d.leasedAt, &d.lastAt, &d.lastStatus, &d.expiresAt, &d.finishedAt,
-		&d.owner, &d.bulk, &d.lastCode, &d.failureCode}, more...)...)
-	d.stood = d.entry()
+		&d.owner, &d.bulk, &d.lastCode, &d.failureCode, &d.queued}, more...)...)
+	d.counted = d.state
+	if d.queued {
+		d.stood = d.entry()
+	} else if d.state == pending {
+		d.counted = uncounted
+	}
 	return d, err
 }
 
@@ -125,7 +135,7 @@ func newSaver() *saver {
 var saveDeliveries = updating("webhook.delivery",
 	`key state next_at? due_at? owner:text? leased_at? lease settled attempts failed uncharged deferrals trigger
 	bulk:text? last_at? last_status? last_code:text? last_error:blob failure_code:text? updated_at finished_at?
-	ended_badly:truth`, 1)
+	ended_badly:truth queued:truth`, 1)
 
 var insertEntries = inserting("webhook.queue", `endpoint next_at key tenant:text leased:truth over:truth expires_at?`,
 	"ON CONFLICT DO NOTHING")
@@ -147,7 +157,7 @@ func (s *saver) save(d *delivery) {
 	}
 	s.rows.add(d.key, d.state, d.nextAt, d.dueAt, d.owner, d.leasedAt, d.lease, d.settled, d.attempts, d.failed,
 		d.uncharged, d.deferrals, d.trigger, d.bulk, d.lastAt, d.lastStatus, d.lastCode, lastError, d.failureCode,
-		d.updatedAt, d.finishedAt, d.state >= exhausted)
+		d.updatedAt, d.finishedAt, d.state >= exhausted, d.entry().there)
 	s.enter(d)
 	d.dirty = false
 }
@@ -155,7 +165,7 @@ func (s *saver) save(d *delivery) {
 // enter brings the queue in line.
 func (s *saver) enter(d *delivery) {
 	was, is := d.stood, d.entry()
-	d.stood = is
+	d.stood, d.queued = is, is.there
 	switch {
 	case was == is:
 	case was.there && is.there && !was.over:

@@ -114,6 +114,11 @@ func (q *session) storeEndpoint(num int64, was, e *webhook.EndpointRow) (err err
 			return err
 		}
 	}
+	if e.Ordered && !was.Ordered {
+		if err := q.enqueueOf(num); err != nil {
+			return err
+		}
+	}
 	if e.State != was.State || e.Ordered != was.Ordered {
 		return q.rebuild(num, e.State != webhook.EndpointEnabled)
 	}

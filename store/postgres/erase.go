@@ -58,9 +58,8 @@ func (e *erasing) event(eventID string) error {
 	if err := e.session.run(
 		&statement{sql: `UPDATE webhook.event SET payload = NULL, erased_at = coalesce(erased_at, $2) WHERE key = $1`,
 			args: []any{key, e.now}},
-		&statement{sql: `UPDATE webhook.attempt SET request_headers = NULL, response_headers = NULL, preview = NULL,
-			detail_pruned_at = $2, updated_at = $2 WHERE delivery = ANY($1::bigint[]) AND
-			(request_headers IS NOT NULL OR response_headers IS NOT NULL OR preview IS NOT NULL)`, args: []any{keys, e.now}},
+		&statement{sql: `UPDATE webhook.attempt SET capture = NULL, detail_pruned_at = $2, updated_at = $2
+			WHERE delivery = ANY($1::bigint[]) AND capture IS NOT NULL`, args: []any{keys, e.now}},
 	); err != nil {
 		return err
 	}
@@ -141,6 +140,9 @@ func (e *erasing) endpoints(tenant string, limit int) (left int, err error) {
 		}
 		if err := e.session.run(
 			&statement{sql: `UPDATE webhook.endpoint SET erased = true, created_at = updated_at WHERE num = $1`, args: []any{num}},
+			&statement{sql: `INSERT INTO webhook.stat AS s (endpoint, hour, kind, shard, n)
+				SELECT $2::bigint, hour, kind, shard, -n FROM webhook.stat WHERE endpoint = $1 AND hour > 0
+				ON CONFLICT (endpoint, hour, kind, shard) DO UPDATE SET n = s.n + excluded.n`, args: []any{num, int64(all)}},
 			&statement{sql: `DELETE FROM webhook.stat WHERE endpoint = $1 AND hour > 0`, args: []any{num}},
 		); err != nil {
 			return 0, err

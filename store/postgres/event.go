@@ -37,23 +37,25 @@ func eventNotFound(eventID string) error {
 // ListEvents implements [webhook.Store].
 func (s *Store) ListEvents(ctx context.Context, lq webhook.EventQuery) (out []webhook.Event, err error) {
 	err = s.read(ctx, func(q *session) error {
-		w := &filter{}
+		w := &filter{of: "e."}
 		if err := w.after(id.Event, lq.After); err != nil {
 			return err
 		}
 		if !lq.AllTenants {
-			w.and("tenant = ?", lq.TenantID)
+			w.and("e.tenant = ?", lq.TenantID)
 		}
 		if lq.Type != "" {
-			w.and("type = ?", lq.Type)
+			w.and("e.type = ?", lq.Type)
 		}
-		w.created(lq.Since, lq.Until)
-		limit := w.arg(pageSize(lq.Limit))
+		w.between("created_at", lq.Since, lq.Until)
+		sources := eventTimes.sources(w, lq.Since, lq.Until)
 		return q.query(func(r row) error {
 			e, err := scanEvent(r)
 			out = append(out, e.Event)
 			return err
-		}, `SELECT `+eventColumns+` FROM webhook.event`+w.where()+` ORDER BY key DESC LIMIT `+limit, w.args...)
+		}, newestOf(sources, " LIMIT "+w.arg(pageSize(lq.Limit)), func(s listing) string {
+			return `SELECT ` + eventColumns + ` FROM ` + s.from + s.where() + ` ORDER BY ` + s.order + ` DESC`
+		}), w.args...)
 	})
 	return out, err
 }

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,10 +23,6 @@ func pageSize(limit int) int64 {
 	}
 	return int64(min(limit, maxLimit))
 }
-
-// slack is how far an ID's time may be from the time that its row shows. Filters are exact; only what
-// they look at is bounded by it.
-const slack = 24 * time.Hour
 
 // filter is a WHERE clause in the making.
 type filter struct {
@@ -67,12 +65,70 @@ func (w *filter) after(prefix, last string) error {
 	return nil
 }
 
-// created filters by created_at and bounds the keys.
-func (w *filter) created(since, until time.Time) {
+// between filters by a row's own time. Which keys that may be is for [times] to say.
+func (w *filter) between(column string, since, until time.Time) {
 	if !since.IsZero() {
-		w.and(w.of+"key >= ? AND "+w.of+"created_at >= ?", id.KeyAt(since.Add(-slack)), ceilMicro(since))
+		w.and(w.of+column+" >= ?", ceilMicro(since))
 	}
 	if !until.IsZero() {
-		w.and(w.of+"key < ? AND "+w.of+"created_at < ?", id.KeyAt(until.Add(slack)), ceilMicro(until))
+		w.and(w.of+column+" < ?", ceilMicro(until))
 	}
+}
+
+// times is how a table's rows are found by their time. Nearly all have an ID that was made within
+// two seconds of it; those that have not (a clock was set, an attempt took long or was found interrupted) stand in
+// an index of their own.
+type times struct {
+	table, alias, column string
+	late                 time.Duration // how much later an ID may be made
+}
+
+var (
+	eventTimes    = times{"webhook.event", "e", "created_at", 2 * time.Second}
+	deliveryTimes = times{"webhook.delivery", "d", "created_at", 2 * time.Second}
+	attemptTimes  = times{"webhook.attempt", "a", "started_at", 20 * time.Second}
+)
+
+// listing is where a list comes from, and what else it asks.
+type listing struct {
+	from, order string
+	terms       []string
+}
+
+func (s listing) where() string { return (&filter{terms: s.terms}).where() }
+
+// sources are the ways to what w selects, which has the terms of between.
+func (t times) sources(w *filter, since, until time.Time) []listing {
+	near := listing{t.table + " " + t.alias, t.alias + ".key", slices.Clone(w.terms)}
+	if since.IsZero() && until.IsZero() {
+		return []listing{near}
+	}
+	odd := filter{terms: []string{fmt.Sprintf("(key >> 21) - %s / 1000 NOT BETWEEN -2000 AND %d", t.column, t.late.Milliseconds())}}
+	var outside []string
+	if !since.IsZero() {
+		bound := w.arg(id.KeyAt(since.Add(-3*time.Second))) + "::bigint"
+		near.terms, outside = append(near.terms, t.alias+".key >= "+bound), append(outside, "key < "+bound)
+		odd.terms = append(odd.terms, t.column+" >= "+w.arg(ceilMicro(since)))
+	}
+	if !until.IsZero() {
+		bound := w.arg(id.KeyAt(until.Add(t.late+time.Second))) + "::bigint"
+		near.terms, outside = append(near.terms, t.alias+".key < "+bound), append(outside, "key >= "+bound)
+		odd.terms = append(odd.terms, t.column+" < "+w.arg(ceilMicro(until)))
+	}
+	odd.terms = append(odd.terms, "("+strings.Join(outside, " OR ")+")")
+	// The few go first, whatever the planner thinks of them.
+	return []listing{near, {"(SELECT key AS k FROM " + t.table + odd.where() + ` ORDER BY key DESC OFFSET 0) q
+		CROSS JOIN LATERAL (SELECT * FROM ` + t.table + ` WHERE key = q.k OFFSET 0) ` + t.alias, "q.k", slices.Clone(w.terms)}}
+}
+
+// newestOf makes one list of the page of each source.
+func newestOf(sources []listing, limit string, page func(listing) string) string {
+	if len(sources) == 1 {
+		return page(sources[0]) + limit
+	}
+	pages := make([]string, len(sources))
+	for i, s := range sources {
+		pages[i] = "(" + page(s) + limit + ")"
+	}
+	return "SELECT * FROM (" + strings.Join(pages, " UNION ALL ") + ") x ORDER BY 1 DESC" + limit
 }

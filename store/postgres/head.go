@@ -1,10 +1,14 @@
 package postgres
 
-// earliest returns the pending delivery of an endpoint that is claimable first.
-func (q *session) earliest(endpoint int64) (nextAt, dueAt int64, found bool, err error) {
-	found, err = q.one(`SELECT q.next_at, `+nullable("d.due_at")+` FROM (
-			SELECT key, next_at FROM webhook.queue WHERE endpoint = $1 AND NOT over ORDER BY next_at, key LIMIT 1) q
-		JOIN webhook.delivery d ON d.key = q.key`, []any{endpoint}, &nextAt, &dueAt)
+// earliest returns the pending delivery of an endpoint that is claimable first. What was handed over and
+// should be in the queue by now counts as if it were.
+func (q *session) earliest(endpoint, now int64) (nextAt, dueAt int64, found bool, err error) {
+	found, err = q.one(`SELECT d.next_at, `+nullable("d.due_at")+` FROM (
+			(SELECT key FROM webhook.queue WHERE endpoint = $1 AND NOT over ORDER BY next_at, key LIMIT 1)
+			UNION ALL SELECT h.key FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key)
+				WHERE n.at <= $2 AND $1 = ANY(n.endpoint)) q
+		JOIN webhook.delivery d ON d.key = q.key AND d.endpoint = $1 AND d.state = 0
+		ORDER BY d.next_at, d.key LIMIT 1`, []any{endpoint, now}, &nextAt, &dueAt)
 	return nextAt, dueAt, found, err
 }
 
@@ -31,7 +35,7 @@ func (q *session) first(endpoint, firstKey, now int64) (d *delivery, from int64,
 // next returns from when on Claim finds something at an endpoint, and when that was due.
 func (q *session) next(t *taking, now int64) (nextAt, dueAt int64, found bool, err error) {
 	if !t.ordered {
-		return q.earliest(t.endpoint)
+		return q.earliest(t.endpoint, now)
 	}
 	d, from, err := q.first(t.endpoint, t.firstKey, now)
 	if err != nil || d == nil {

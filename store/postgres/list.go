@@ -19,7 +19,7 @@ func (s *Store) GetDelivery(ctx context.Context, now time.Time, deliveryID strin
 		if key, rest, ok := id.Split(id.Delivery, deliveryID); ok {
 			w := &filter{}
 			w.and("d.key = ? AND d.rest = ?", key, rest)
-			if items, err = q.items(viewSQL("webhook.delivery d", w), w.args, now); err != nil {
+			if items, err = q.items(viewSQL(listing{"webhook.delivery d", "d.key", w.terms}), w.args, now); err != nil {
 				return err
 			}
 		}
@@ -76,13 +76,9 @@ func hasAttributes(has, want map[string]string) bool {
 var viewColumns = deliveryColumns + `, v.rest, ` + optional("v.attributes") + `, p.key, p.rest, p.state, p.disabled_reason`
 
 // viewSQL shows deliveries d with what belongs to them. The rows are found before anything is joined.
-func viewSQL(from string, w *filter) string {
-	order := "d.key"
-	if strings.HasPrefix(from, "(") { // the planner does not see that this is the same
-		order = "q.key"
-	}
-	return `SELECT ` + viewColumns + ` FROM ` + from + ` JOIN webhook.event v ON v.key = d.event
-		JOIN webhook.endpoint p ON p.num = d.endpoint` + w.where() + ` ORDER BY ` + order + ` DESC`
+func viewSQL(s listing) string {
+	return `SELECT ` + viewColumns + ` FROM ` + s.from + ` JOIN webhook.event v ON v.key = d.event
+		JOIN webhook.endpoint p ON p.num = d.endpoint` + s.where() + ` ORDER BY ` + s.order + ` DESC`
 }
 
 func (q *session) items(sql string, args []any, now time.Time) (out []webhook.DeliveryListItem, err error) {
@@ -176,16 +172,27 @@ func (l *deliveryList) sql() (sql string, args []any, found bool, err error) {
 	}
 	l.conditions(w)
 	limit := " LIMIT " + w.arg(pageSize(l.Limit))
-	if l.ErrorCode == "" {
-		return viewSQL(from, w) + limit, w.args, true, nil
+	sources := []listing{{from, "d.key", w.terms}}
+	switch {
+	case strings.HasPrefix(from, "("):
+		sources[0].order = "q.key" // the planner does not see that this is the same
+	case l.EventID == "":
+		sources = deliveryTimes.sources(w, l.Since, l.Until)
 	}
-	// Two lists, each in the order of its own index.
-	code := w.arg(string(l.ErrorCode)) + "::text"
-	last, why := &filter{terms: slices.Clone(w.terms)}, &filter{terms: slices.Clone(w.terms)}
-	last.and("d.last_code = " + code)
-	why.and("d.failure_code = " + code + " AND d.last_code IS DISTINCT FROM " + code)
-	return "SELECT * FROM ((" + viewSQL(from, last) + limit + ") UNION ALL (" + viewSQL(from, why) + limit + ")) x ORDER BY 1 DESC" + limit,
-		w.args, true, nil
+	if l.ErrorCode != "" {
+		sources = byCode(sources, w.arg(string(l.ErrorCode))+"::text")
+	}
+	return newestOf(sources, limit, viewSQL), w.args, true, nil
+}
+
+// byCode makes two lists of each, in the orders of their own indexes.
+func byCode(sources []listing, code string) (out []listing) {
+	for _, s := range sources {
+		out = append(out,
+			listing{s.from, s.order, append(slices.Clone(s.terms), "d.last_code = "+code)},
+			listing{s.from, s.order, append(slices.Clone(s.terms), "d.failure_code = "+code+" AND d.last_code IS DISTINCT FROM "+code)})
+	}
+	return out
 }
 
 // scope selects by what an index can find, and says where from.
@@ -224,7 +231,9 @@ func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
 		return "webhook.delivery d", true, nil
 	}
 	// What is pending is few, as a rule: the queue goes first, whatever the planner thinks of it.
-	return "(SELECT key FROM webhook.queue" + queued.where() + ` ORDER BY key DESC OFFSET 0) q
+	return "(SELECT key FROM webhook.queue" + queued.where() + ` UNION ALL SELECT h.key
+			FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key) JOIN webhook.delivery d ON d.key = h.key
+			WHERE d.state = 0 AND NOT d.queued ORDER BY key DESC OFFSET 0) q
 		CROSS JOIN LATERAL (SELECT * FROM webhook.delivery WHERE key = q.key OFFSET 0) d`, true, nil
 }
 
@@ -259,7 +268,7 @@ func (l *deliveryList) conditions(w *filter) {
 	if !l.FinishedSince.IsZero() {
 		w.and("d.state > 0 AND d.finished_at >= ?", ceilMicro(l.FinishedSince))
 	}
-	w.created(l.Since, l.Until)
+	w.between("created_at", l.Since, l.Until)
 }
 
 // states turns derived states into terms.

@@ -49,7 +49,7 @@ func (n *notes) unblock(endpoint int64) { n.lower(endpoint, 0, never, 0, true) }
 // statements writes the notes, and tells other processes when the transaction commits.
 func (n *notes) statements(q *session, now int64, announce bool) (list []*statement) {
 	if len(n.list) > 0 {
-		list = append(list, n.insert(q.s.bound, now))
+		list = append(list, n.insert(q.s.bound, now, nil))
 	}
 	if announce {
 		list = append(list, q.s.notification()...)
@@ -58,8 +58,12 @@ func (n *notes) statements(q *session, now int64, announce bool) (list []*statem
 	return list
 }
 
-func (n *notes) insert(bound bool, now int64) *statement {
+// insert writes one note. Those of what is handed over may lie until the lease ends.
+func (n *notes) insert(bound bool, now int64, handed []int64) *statement {
 	at := now + longestNote
+	if handed != nil {
+		at = never
+	}
 	var columns [4][]int64
 	for _, x := range n.list {
 		at = min(at, x.nextAt)
@@ -73,8 +77,8 @@ func (n *notes) insert(bound bool, now int64) *statement {
 	case at > now:
 		at -= at % second // so that not every note is an occasion of its own
 	}
-	return &statement{sql: `INSERT INTO webhook.note (at, endpoint, next_at, key, fresh) VALUES ($1, $2, $3, $4, $5)`,
-		args: []any{at, columns[0], columns[1], columns[2], columns[3]}}
+	return &statement{sql: `INSERT INTO webhook.note (at, endpoint, next_at, key, fresh, handed)
+		VALUES ($1, $2, $3, $4, $5, $6)`, args: []any{at, columns[0], columns[1], columns[2], columns[3], handed}}
 }
 
 func (s *Store) notification() []*statement {
@@ -96,16 +100,18 @@ const maxNotes = 1000
 
 // due reads the notes that are due, the oldest first, and locks them. What another process is at is
 // passed over.
-func (q *session) dueNotes(now int64) (list []note, ids []int64, err error) {
+func (q *session) dueNotes(now int64) (list []note, ids, handed []int64, err error) {
 	var found []enteredNote
 	err = q.query(func(r row) error {
 		var e enteredNote
-		err := r.Scan(&e.id, &e.endpoint, &e.nextAt, &e.key, &e.fresh)
-		found = append(found, e)
+		var keys []int64
+		err := r.Scan(&e.id, &e.endpoint, &e.nextAt, &e.key, &e.fresh, &keys)
+		found, handed = append(found, e), append(handed, keys...)
 		return err
-	}, `SELECT n.id, x.endpoint, x.next_at, x.key, x.fresh
+	}, `SELECT n.id, x.endpoint, x.next_at, x.key, x.fresh, CASE WHEN x.at = 1 THEN n.handed END
 		FROM (SELECT * FROM webhook.note WHERE at <= $1 ORDER BY at, id LIMIT $2 FOR UPDATE SKIP LOCKED) n
-		CROSS JOIN LATERAL unnest(n.endpoint, n.next_at, n.key, n.fresh) AS x(endpoint, next_at, key, fresh)`, now, int64(maxNotes))
+		CROSS JOIN LATERAL unnest(n.endpoint, n.next_at, n.key, n.fresh) WITH ORDINALITY AS x(endpoint, next_at, key, fresh, at)`,
+		now, int64(maxNotes))
 	sum := notes{}
 	for _, e := range found {
 		if len(ids) == 0 || ids[len(ids)-1] != e.id {
@@ -114,7 +120,7 @@ func (q *session) dueNotes(now int64) (list []note, ids []int64, err error) {
 		sum.lower(e.endpoint, e.nextAt, e.key, e.fresh, false)
 	}
 	slices.SortFunc(sum.list, func(a, b note) int { return int(a.endpoint - b.endpoint) })
-	return sum.list, ids, err
+	return sum.list, ids, handed, err
 }
 
 type enteredNote struct {
@@ -125,12 +131,15 @@ type enteredNote struct {
 // enterNotes moves due notes into the heads and the counters. The heads are written in the order of the
 // endpoints, and nothing is locked before them but the notes.
 func (q *session) enterNotes(now int64) error {
-	list, ids, err := q.dueNotes(now)
+	list, ids, handed, err := q.dueNotes(now)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
 	heads := gathered{form: enterHeads}
 	sums := stats{}
+	if err := q.enqueue(handed, sums); err != nil {
+		return err
+	}
 	for _, n := range list {
 		heads.add(n.endpoint, n.nextAt, n.key)
 		sums.add(n.endpoint, 0, pending, n.fresh)

@@ -1,13 +1,16 @@
 package postgres
 
 import (
+	"slices"
 	"time"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
+	"github.com/outhook/webhook/internal/packed"
 )
 
-// lockRows reads and locks the rows of all outcomes and returns, with the health of their endpoints.
+// lockRows reads and locks the rows of all outcomes and returns, but those that are remembered, with the
+// health of their endpoints.
 func (c *commit) lockRows() []*statement {
 	var keys []int64
 	add := func(deliveryID string) {
@@ -15,16 +18,22 @@ func (c *commit) lockRows() []*statement {
 			keys = append(keys, key)
 		}
 	}
-	for i := range c.batch.Outcomes {
-		add(c.batch.Outcomes[i].DeliveryID)
+	if c.careful || c.s.bound {
+		clear(c.rows)
+		for i := range c.batch.Outcomes {
+			add(c.batch.Outcomes[i].DeliveryID)
+		}
+	} else {
+		keys = c.s.handed.find(c.batch.Outcomes, c.rows)
 	}
 	for i := range c.batch.Returned {
 		add(c.batch.Returned[i].DeliveryID)
 	}
+	list := c.readHealths()
 	if len(keys) == 0 {
-		return nil
+		return list
 	}
-	return []*statement{{sql: `SELECT ` + deliveryColumns + `, e.ordered, ` + healthColumns + `
+	return append(list, &statement{sql: `SELECT ` + deliveryColumns + `, e.ordered, ` + healthColumns + `
 		FROM webhook.delivery d JOIN webhook.endpoint e ON e.num = d.endpoint JOIN webhook.health h ON h.endpoint = d.endpoint
 		WHERE d.key = ANY($1::bigint[]) ORDER BY d.key FOR UPDATE OF d`, args: []any{keys}, scan: func(r row) error {
 		var h health
@@ -34,7 +43,29 @@ func (c *commit) lockRows() []*statement {
 			c.health[d.endpoint] = &h
 		}
 		return err
-	}}}
+	}})
+}
+
+// readHealths reads those of the endpoints of deliveries that are remembered.
+func (c *commit) readHealths() []*statement {
+	var nums []int64
+	for _, d := range c.rows {
+		if !slices.Contains(nums, d.endpoint) {
+			nums = append(nums, d.endpoint)
+		}
+	}
+	if len(nums) == 0 {
+		return nil
+	}
+	return []*statement{{sql: `SELECT h.endpoint, e.ordered, ` + healthColumns + `
+		FROM webhook.health h JOIN webhook.endpoint e ON e.num = h.endpoint WHERE h.endpoint = ANY($1::bigint[])`,
+		args: []any{nums}, scan: func(r row) error {
+			var num int64
+			var h health
+			err := r.Scan(append([]any{&num, &h.ordered}, h.into()...)...)
+			c.health[num] = &h
+			return err
+		}}}
 }
 
 // outcomes takes up what became of claims, and claims handed back.
@@ -70,7 +101,6 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 	}
 	won := o.Attempt != nil && o.Attempt.Status == webhook.AttemptSucceeded
 	applied := won || live && d.state == pending
-	before := d.state
 	if live {
 		d.owner, d.leasedAt = "", none
 		if d.state != pending {
@@ -87,8 +117,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 		}
 		c.observe(d.endpoint, o.Attempt, applied && d.state == exhausted)
 	}
-	d.updatedAt, d.dirty = c.now, true
-	c.stats.move(d.endpoint, before, d.state)
+	c.changed(d)
 	if c.health[d.endpoint].ordered {
 		c.notes.unblock(d.endpoint)
 	}
@@ -106,17 +135,19 @@ func (c *commit) examine(o *webhook.Outcome, rec *record) (r webhook.OutcomeResu
 	if err := c.flushOutcomes(); err != nil {
 		return r, false, err
 	}
-	var replaces, number, applied int64
-	found, err := c.one(`SELECT key, number, applied FROM webhook.attempt WHERE delivery = $1 AND lease = $2`,
-		[]any{d.key, o.Lease}, &replaces, &number, &applied)
+	var replaces int64
+	var body []byte
+	found, err := c.one(`SELECT key, body FROM webhook.attempt WHERE delivery = $1 AND lease = $2`,
+		[]any{d.key, o.Lease}, &replaces, &body)
 	if err != nil {
 		return r, false, err
 	}
 	if found {
-		rec.replaces, rec.number = replaces, number
-		if applied != attemptLost {
-			return webhook.OutcomeResult{Applied: applied == 1}, true, nil
+		b, err := packed.UnpackBody(body, 0, &webhook.DeliveryAttempt{})
+		if err != nil || !b.Lost {
+			return webhook.OutcomeResult{Applied: b.Applied}, true, err
 		}
+		rec.replaces, rec.number = replaces, b.Number
 	}
 	if key, _, ok := id.Split(id.Attempt, o.Attempt.ID); !ok {
 		r.Taken = true
@@ -161,21 +192,32 @@ func (c *commit) apply(d *delivery, o *webhook.Outcome, won bool) {
 // flushOutcomes writes what was gathered of attempts and deliveries.
 func (c *commit) flushOutcomes() error {
 	var list []*statement
-	want := int64(c.attempts.n)
-	if want > 0 {
-		list = append(list, c.attempts.statement())
+	var want []int
+	if n := c.attempts.n; n > 0 {
+		list, want = append(list, c.attempts.statement()), append(want, n)
 	}
-	s := newSaver()
+	s, plain := newSaver(), handedColumns{}
 	for _, key := range sortedKeys(c.rows) {
-		if d := c.rows[key]; d.dirty {
+		d := c.rows[key]
+		switch {
+		case !d.dirty:
+		case d.remembered:
+			plain.add(d)
+			d.dirty = false
+		default:
 			s.save(d)
 		}
+	}
+	if n := len(plain.keys); n > 0 {
+		list, want = append(list, plain.statement(c.now)), append(want, n)
 	}
 	if err := c.session.run(append(list, s.statements()...)...); err != nil {
 		return err
 	}
-	if want > 0 && list[0].changed != want {
-		return errAgain
+	for i, n := range want {
+		if list[i].changed != int64(n) {
+			return errAgain
+		}
 	}
 	return nil
 }
@@ -187,7 +229,7 @@ func (c *commit) giveBack(r webhook.Return) {
 		return
 	}
 	ordered := c.health[d.endpoint].ordered
-	d.owner, d.leasedAt, d.dirty = "", none, true
+	d.owner, d.leasedAt = "", none
 	d.plainTrigger()
 	if d.state == pending {
 		d.nextAt = d.dueAt
@@ -199,6 +241,14 @@ func (c *commit) giveBack(r webhook.Return) {
 	if ordered {
 		c.notes.unblock(d.endpoint)
 	}
+	c.changed(d)
+}
+
+// changed has a row written.
+func (c *commit) changed(d *delivery) {
+	d.updatedAt, d.dirty = c.now, true
+	c.stats.count(d)
+	c.done = append(c.done, d.key)
 }
 
 // record is an attempt on its way into its row.
@@ -211,8 +261,6 @@ type record struct {
 	lost          bool // Claim writes it
 	erased        bool // its event's payload is gone, and so must be what was captured
 }
-
-const attemptLost = 2
 
 // record stores an attempt under its lease, in the place of an interrupted one or with the next number.
 func (c *commit) record(rec *record) error {
@@ -354,10 +402,8 @@ func (c *commit) saveHealth() error {
 }
 
 var insertAttempts = inserting("webhook.attempt",
-	`key rest delivery lease endpoint tenant:text started_at delivered_at? responded_at? completed_at duration_ms
-	retry_after_ms? next_attempt_at? created_at updated_at detail_pruned_at? number status_code? resends trigger
-	status applied truncated:truth bulk:text? error_code:text? error:blob timings:text? method:text url:text
-	remote_addr:text? request_headers:text? response_headers:text? preview:blob`, "ON CONFLICT DO NOTHING")
+	`key delivery lease endpoint started_at completed_at updated_at? detail_pruned_at? status tenant:text bulk:text?
+	error_code:text? body:blob capture:blob`, "ON CONFLICT DO NOTHING")
 
 // addAttempt gathers an attempt's row. It returns false if the ID cannot be kept.
 func addAttempt(in *gathered, rec *record, now int64) bool {
@@ -366,52 +412,22 @@ func addAttempt(in *gathered, rec *record, now int64) bool {
 	if !ok {
 		return false
 	}
-	applied := int64(0)
-	if rec.lost {
-		applied = attemptLost
-	} else if rec.applied {
-		applied = 1
-	}
-	created, updated := now, now
+	body := packed.Body{Rest: rest, Number: rec.number, Created: now, Applied: rec.applied, Lost: rec.lost}
+	updated := now
 	if !a.CreatedAt.IsZero() {
-		created = a.CreatedAt.UnixMicro()
+		body.Created = a.CreatedAt.UnixMicro()
 	}
 	if !a.UpdatedAt.IsZero() {
 		updated = a.UpdatedAt.UnixMicro()
 	}
-	request, response, preview, prunedAt := jsonMap(a.RequestHeaders), jsonMap(a.ResponseHeaders), []byte(nil), microPtr(a.DetailPrunedAt)
-	if a.ResponseBodyPreview != nil {
-		preview = []byte(*a.ResponseBodyPreview)
+	capture, prunedAt := packed.Capture(a), microPtr(a.DetailPrunedAt)
+	if rec.erased && capture != nil {
+		capture, prunedAt, updated = nil, now, now
 	}
-	if rec.erased && (request != "" || response != "" || preview != nil) {
-		request, response, preview, prunedAt, updated = "", "", nil, now, now
+	if updated == body.Created {
+		updated = none
 	}
-	in.add(key, rest, d.key, rec.lease, d.endpoint, d.tenant, a.StartedAt.UnixMicro(), microPtr(a.DeliveredAt),
-		microPtr(a.RespondedAt), a.CompletedAt.UnixMicro(), a.DurationMS, int64Ptr(a.RetryAfterMS), microPtr(a.NextAttemptAt),
-		created, updated, prunedAt, rec.number, intPtr(a.StatusCode), int64(a.Resends), number(triggers, a.Trigger),
-		number(attemptStatuses, a.Status), applied, a.ResponseBodyTruncated, a.BulkRetryID, string(a.ErrorCode),
-		bytesOf(a.Error), timings(a.Timings), a.Method, a.URL, a.RemoteAddr, request, response, preview)
+	in.add(key, d.key, rec.lease, d.endpoint, a.StartedAt.UnixMicro(), a.CompletedAt.UnixMicro(), updated, prunedAt,
+		number(attemptStatuses, a.Status), d.tenant, a.BulkRetryID, string(a.ErrorCode), body.Pack(a), capture)
 	return true
-}
-
-// bytesOf is nil for "".
-func bytesOf(s string) []byte {
-	if s == "" {
-		return nil
-	}
-	return []byte(s)
-}
-
-func intPtr(n *int) int64 {
-	if n == nil {
-		return none
-	}
-	return int64(*n)
-}
-
-func int64Ptr(n *int64) int64 {
-	if n == nil {
-		return none
-	}
-	return *n
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
+	"github.com/outhook/webhook/internal/packed"
 	"github.com/outhook/webhook/internal/pgtest"
 )
 
@@ -105,24 +106,25 @@ func planStore(t *testing.T, now time.Time) (*Store, []string) {
 		require.NoError(t, err)
 		endpoints = append(endpoints, row.ID)
 	}
+	body := fmt.Sprintf(`\x%x`, packed.Body{Number: 1}.Pack(&webhook.DeliveryAttempt{Method: "POST"}))
 	from, step := id.KeyAt(now.Add(-30*24*time.Hour)), (id.KeyAt(now)-id.KeyAt(now.Add(-30*24*time.Hour)))/planRows
 	for _, sql := range []string{
 		`INSERT INTO webhook.event (key, rest, tenant, type, created_at, payload)
 			SELECT $1 + n * $2, 1, 't' || n % %d, 'type.' || n / 8 % %d, (($1 + n * $2) >> 21) * 1000, 'x' FROM generate_series(0, %d) n`,
 		`INSERT INTO webhook.delivery (key, rest, event, endpoint, tenant, type, created_at, updated_at, state, ended_badly,
-				failure_code, last_code, next_at, due_at)
+				failure_code, last_code, next_at, due_at, queued)
 			SELECT $1 + n * $2, 1, $1 + n * $2, (SELECT min(num) FROM webhook.endpoint) + n % %[1]d, 't' || n % %[1]d,
 				'type.' || n / 8 % %d, (($1 + n * $2) >> 21) * 1000, 0,
 				CASE WHEN n % 1000 < 8 THEN 2 WHEN n % 500 < 16 THEN 0 ELSE 1 END, n % 1000 < 8,
 				CASE WHEN n % 1000 < 8 THEN 'TIMEOUT' END, CASE WHEN n % 500 < 16 THEN 'TIMEOUT' END,
-				CASE WHEN n % 500 < 16 AND n % 1000 >= 8 THEN 5 END, CASE WHEN n % 500 < 16 AND n % 1000 >= 8 THEN 5 END
+				CASE WHEN n % 500 < 16 AND n % 1000 >= 8 THEN 5 END, CASE WHEN n % 500 < 16 AND n % 1000 >= 8 THEN 5 END,
+				n % 500 < 16 AND n % 1000 >= 8
 			FROM generate_series(0, %d) n`,
 		`INSERT INTO webhook.queue (endpoint, next_at, key, tenant, leased, over)
 			SELECT endpoint, next_at, key, tenant, false, false FROM webhook.delivery WHERE state = 0 AND $1 + $2 > 0`,
-		`INSERT INTO webhook.attempt (key, rest, delivery, lease, endpoint, tenant, started_at, completed_at, duration_ms, created_at,
-				updated_at, number, resends, trigger, status, applied, truncated, error_code, method, url)
-			SELECT key, 1, key, 1, endpoint, tenant, created_at, created_at, 1, created_at, created_at, 1, 0, 0,
-				CASE WHEN last_code IS NULL THEN 0 ELSE 1 END, 1, false, last_code, 'POST', 'u' FROM webhook.delivery
+		`INSERT INTO webhook.attempt (key, delivery, lease, endpoint, tenant, started_at, completed_at, status, error_code, body)
+			SELECT key, key, 1, endpoint, tenant, created_at, created_at,
+				CASE WHEN last_code IS NULL THEN 0 ELSE 1 END, last_code, '` + body + `' FROM webhook.delivery
 			WHERE $1 + $2 > 0`,
 	} {
 		sql = strings.ReplaceAll(strings.ReplaceAll(sql, "%[1]d", fmt.Sprint(planTenants)), "$2", "$2::bigint")
@@ -185,19 +187,27 @@ func TestListsReadLittle(t *testing.T) {
 		"none": {}, "endpoint": {EndpointID: endpoints[3]}, "status": {Status: webhook.AttemptFailed}, "code": {ErrorCode: webhook.CodeTimeout},
 	} {
 		for _, all := range []bool{true, false} {
-			q.AllTenants, q.TenantID = all, "t3"
-			check(fmt.Sprintf("attempts by %s, all tenants %v", name, all), 1000, func() (int, error) {
-				items, err := st.ListAttempts(t.Context(), q)
-				return len(items), err
-			})
+			for _, timed := range []bool{true, false} {
+				q := q
+				q.AllTenants, q.TenantID = all, "t3"
+				if timed {
+					q.Since, q.Until = now.Add(-20*24*time.Hour), now.Add(-10*24*time.Hour)
+				}
+				check(fmt.Sprintf("attempts by %s, all tenants %v, time %v", name, all, timed), 1000, func() (int, error) {
+					items, err := st.ListAttempts(t.Context(), q)
+					return len(items), err
+				})
+			}
 		}
 	}
 	for _, all := range []bool{true, false} {
 		for _, typ := range []string{"", "type.4"} {
-			check("events", 1500, func() (int, error) {
-				items, err := st.ListEvents(t.Context(), webhook.EventQuery{AllTenants: all, TenantID: "t3", Type: typ})
-				return len(items), err
-			})
+			for _, until := range []time.Time{{}, now.Add(-10 * 24 * time.Hour)} {
+				check(fmt.Sprintf("events of %q, all tenants %v, until %v", typ, all, until), 1500, func() (int, error) {
+					items, err := st.ListEvents(t.Context(), webhook.EventQuery{AllTenants: all, TenantID: "t3", Type: typ, Until: until})
+					return len(items), err
+				})
+			}
 		}
 	}
 }

@@ -51,6 +51,7 @@ type Store struct {
 	shard    int64
 	eps      *endpoints
 	ring     *ring
+	handed   *handed
 	texts    *sync.Map // SQL for another schema than the default, by the SQL for that
 	quiet    bool      // neither LISTEN nor NOTIFY
 	listen   *pgx.ConnConfig
@@ -90,7 +91,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, options ...Option) (*Store, er
 	_, _ = rand.Read(random[:]) // never fails
 	s := &Store{
 		pool: pool, schema: defaultSchema, self: hex.EncodeToString(random[:8]), shard: int64(random[8] % shards),
-		eps: newEndpoints(), ring: &ring{}, texts: &sync.Map{},
+		eps: newEndpoints(), ring: &ring{}, handed: &handed{}, texts: &sync.Map{},
 	}
 	for _, o := range options {
 		o(s)
@@ -407,7 +408,7 @@ func (s *Store) WithSQLTx(tx *sql.Tx) webhook.Tx {
 
 func (s *Store) bind(src *borrowed) webhook.Tx {
 	b := *s
-	b.src, b.bound, b.ring, b.eps = src, true, &ring{}, newEndpoints()
+	b.src, b.bound, b.ring, b.eps, b.handed = src, true, &ring{}, newEndpoints(), &handed{}
 	return &Tx{Store: &b, of: s}
 }
 

@@ -79,6 +79,9 @@ func (p *pruning) run() error {
 
 func (p *pruning) start() (at int, after int64, err error) {
 	if p.request.Cursor == "" {
+		if err := p.enterNotes(p.now); err != nil {
+			return 0, 0, err
+		}
 		return 0, none, p.exec(`DELETE FROM webhook.queue WHERE over AND next_at <= $1`, p.now)
 	}
 	name, key, _ := strings.Cut(p.request.Cursor, ":")
@@ -179,7 +182,7 @@ func (p *pruning) details(after int64) (next int64, done bool, err error) {
 		}
 		next = key
 		return nil
-	}, `SELECT key, completed_at, request_headers IS NOT NULL OR response_headers IS NOT NULL OR preview IS NOT NULL
+	}, `SELECT key, completed_at, capture IS NOT NULL
 		FROM webhook.attempt WHERE key > $1 ORDER BY key LIMIT $2`, after, int64(p.left))
 	if err != nil {
 		return 0, false, err
@@ -187,7 +190,7 @@ func (p *pruning) details(after int64) (next int64, done bool, err error) {
 	done = tooNew || seen < p.left
 	p.left -= seen
 	if len(old) > 0 {
-		if err := p.exec(`UPDATE webhook.attempt SET request_headers = NULL, response_headers = NULL, preview = NULL,
+		if err := p.exec(`UPDATE webhook.attempt SET capture = NULL,
 			detail_pruned_at = $2, updated_at = $2 WHERE key = ANY($1::bigint[])`, old, p.now); err != nil {
 			return 0, false, err
 		}
@@ -260,7 +263,7 @@ func (e *ending) drop(which string, args ...any) (old []*delivery, attempts, eve
 	drops := gathered{form: dropEntries}
 	for _, d := range old {
 		owners = append(owners, d.event)
-		e.stats.add(d.endpoint, 0, d.state, -1)
+		e.stats.drop(d)
 		if d.stood.there {
 			drops.add(d.endpoint, d.stood.nextAt, d.key)
 		}
@@ -329,14 +332,16 @@ func (p *pruning) lonely(int64) (next int64, done bool, err error) {
 	return none, done, err
 }
 
-// hours removes counters of hours before what is kept, endpoint by endpoint.
+// hours removes counters of hours before what is kept: those of all, then endpoint by endpoint.
 func (p *pruning) hours(after int64) (next int64, done bool, err error) {
 	if p.request.FinishedBefore.IsZero() {
 		return 0, true, nil
 	}
-	found, err := p.one(`SELECT num FROM webhook.endpoint WHERE num > $1 ORDER BY num LIMIT 1`, []any{after}, &next)
-	if err != nil || !found {
-		return 0, true, err
+	if next = all; after >= all {
+		found, err := p.one(`SELECT num FROM webhook.endpoint WHERE num > $1 ORDER BY num LIMIT 1`, []any{after}, &next)
+		if err != nil || !found {
+			return 0, true, err
+		}
 	}
 	p.left--
 	before := p.request.FinishedBefore.UnixMicro()

@@ -94,7 +94,6 @@ func (rq *requeuing) retry(d *delivery) webhook.RequeueResult {
 	case member(endpointStates, rq.states[d.endpoint]) == webhook.EndpointDeleted:
 		return webhook.RequeueDeleted
 	}
-	before := d.state
 	// A pending delivery whose lease ran out stays marked: the next Claim has yet to record the
 	// attempt that was lost, under the trigger that it had.
 	if lost := d.state == pending && d.owner != ""; !lost {
@@ -104,7 +103,7 @@ func (rq *requeuing) retry(d *delivery) webhook.RequeueResult {
 		d.state, d.failed, d.failureCode, d.finishedAt, d.owner, d.leasedAt = pending, 0, "", none, "", none
 	}
 	d.dueAt, d.nextAt, d.updatedAt = rq.now, rq.now, rq.now
-	rq.stats.move(d.endpoint, before, d.state)
+	rq.stats.count(d)
 	rq.saver.save(d)
 	rq.notes.lower(d.endpoint, d.nextAt, d.key, 0, true)
 	rq.announce = true
@@ -124,9 +123,8 @@ func newEnding(q *session) *ending { return &ending{of: q, saver: newSaver(), st
 
 // cancel ends a pending delivery. A lease stays, so that nobody takes an attempt under way for none.
 func (e *ending) cancel(d *delivery, state int64, code webhook.ErrorCode, now int64) {
-	before := d.state
 	d.end(state, string(code), now)
-	e.stats.move(d.endpoint, before, d.state)
+	e.stats.count(d)
 	e.notes.unblock(d.endpoint)
 	e.saver.save(d)
 }

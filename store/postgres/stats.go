@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,6 +19,10 @@ const (
 	hour       = int64(time.Hour / time.Microsecond)
 )
 
+// all is the number that no endpoint has: hours are summed up under it, so that a chart of all does not read
+// each endpoint's. A tenant has few endpoints, as a rule.
+const all = 0
+
 type statKey struct{ endpoint, hour, kind int64 }
 
 // stats gathers changes of counters.
@@ -25,12 +30,21 @@ type stats map[statKey]int64
 
 func (s stats) add(endpoint, hour, kind, n int64) { s[statKey{endpoint, hour, kind}] += n }
 
-// move counts a delivery as of another state. Leases are not counted: a delivery under way on an
+// count counts a delivery as of its state now. Leases are not counted: a delivery under way on an
 // endpoint that is paused meanwhile counts as held.
-func (s stats) move(endpoint, from, to int64) {
-	if from != to {
-		s.add(endpoint, 0, from, -1)
-		s.add(endpoint, 0, to, 1)
+func (s stats) count(d *delivery) {
+	if d.counted == d.state {
+		return
+	}
+	s.drop(d)
+	s.add(d.endpoint, 0, d.state, 1)
+	d.counted = d.state
+}
+
+// drop takes a delivery out of the counters.
+func (s stats) drop(d *delivery) {
+	if d.counted != uncounted {
+		s.add(d.endpoint, 0, d.counted, -1)
 	}
 }
 
@@ -48,6 +62,7 @@ func (s stats) attempt(endpoint int64, a *webhook.DeliveryAttempt) {
 	}
 	at := a.CompletedAt.UnixMicro()
 	s.add(endpoint, at-at%hour, kind, 1)
+	s.add(all, at-at%hour, kind, 1)
 }
 
 // Deliveries are taken from what is pending before the note of their Send is entered: a counter may
@@ -148,6 +163,9 @@ func (t *total) totals() error {
 			JOIN webhook.stat s ON s.endpoint = e.num AND s.hour = 0` + t.of.where() + ` GROUP BY 1, 2`, args: t.of.args, scan: add},
 		&statement{sql: `SELECT 0, e.state IN (1, 2), sum(x.fresh)::bigint FROM webhook.note n
 			CROSS JOIN LATERAL unnest(n.endpoint, n.fresh) AS x(num, fresh) JOIN webhook.endpoint e ON e.num = x.num` +
+			t.of.where() + ` GROUP BY 2`, args: t.of.args, scan: add},
+		&statement{sql: `SELECT 0, e.state IN (1, 2), count(*) FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS x(key)
+			JOIN webhook.delivery d ON d.key = x.key AND d.state = 0 AND NOT d.queued JOIN webhook.endpoint e ON e.num = d.endpoint` +
 			t.of.where() + ` GROUP BY 2`, args: t.of.args, scan: add})
 }
 
@@ -190,16 +208,19 @@ func (t *total) oldest() error {
 }
 
 func (t *total) hours(sq webhook.StatsQuery) error {
-	from, until := sq.Since, sq.Until
-	if from.IsZero() {
-		from = t.now.Add(-24 * time.Hour)
+	since, until := sq.Since, sq.Until
+	if since.IsZero() {
+		since = t.now.Add(-24 * time.Hour)
 	}
 	if until.IsZero() {
 		until = t.now.Add(time.Hour)
 	}
-	w := filter{terms: slices.Clone(t.of.terms), args: slices.Clone(t.of.args)}
+	from, w := "webhook.endpoint e JOIN webhook.stat s ON s.endpoint = e.num", filter{terms: slices.Clone(t.of.terms), args: slices.Clone(t.of.args)}
+	if sq.AllTenants && sq.EndpointID == "" {
+		from, w = "webhook.stat s", filter{terms: []string{fmt.Sprintf("s.endpoint = %d", all)}}
+	}
 	// Hours that touch the span; hour 0 holds totals.
-	w.and("s.hour >= ? AND s.hour < ?", max(1, from.UnixMicro()-hour+1), ceilMicro(until))
+	w.and("s.hour >= ? AND s.hour < ?", max(1, since.UnixMicro()-hour+1), ceilMicro(until))
 	return t.query(func(r row) error {
 		var start, kind, n int64
 		if err := r.Scan(&start, &kind, &n); err != nil {
@@ -220,6 +241,5 @@ func (t *total) hours(sq webhook.StatsQuery) error {
 			h.Latency[kind] += n
 		}
 		return nil
-	}, `SELECT s.hour, s.kind, sum(s.n)::bigint FROM webhook.endpoint e JOIN webhook.stat s ON s.endpoint = e.num`+
-		w.where()+` GROUP BY 1, 2 ORDER BY 1, 2`, w.args...)
+	}, `SELECT s.hour, s.kind, sum(s.n)::bigint FROM `+from+w.where()+` GROUP BY 1, 2 HAVING sum(s.n) <> 0 ORDER BY 1, 2`, w.args...)
 }

@@ -76,12 +76,13 @@ func (l large) fill(t testing.TB, path string) {
 	indexes, err := db.Query(`SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL
 		AND tbl_name IN ('webhook_event', 'webhook_delivery', 'webhook_attempt')`)
 	require.NoError(t, err)
+	defer indexes.Close() // the only connection is free once Next is through
 	for indexes.Next() {
 		var name, sql string
 		require.NoError(t, indexes.Scan(&name, &sql))
 		names, statements = append(names, name), append(statements, sql)
 	}
-	require.NoError(t, indexes.Close())
+	require.NoError(t, indexes.Err())
 	for _, name := range names {
 		run("DROP INDEX " + name)
 	}

@@ -67,7 +67,7 @@ var endpointRules = []rule{
 			row.URL, row.Config[0] = "changed", 'X'
 			return mine
 		})
-		w.True(err == mine, "%v", err)
+		w.True(err == mine, "%v", err) //nolint:errorlint // unwrapped, as it was returned
 		got, err := w.s.GetEndpoint(w.ctx, e)
 		w.NoError(err)
 		w.Equal(before, got)

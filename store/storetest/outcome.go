@@ -119,6 +119,35 @@ var outcomeRules = []rule{
 		w.Equal(webhook.TriggerInitial, next.Trigger)
 		w.EqualValues(2, next.Lease)
 	}},
+	{name: "defers a retry under the trigger and from the time that it had", check: func(w *world) {
+		e := w.endpoint()
+		deliveryID := w.send(e)
+		w.apply(w.outcome(w.claimOne(), 500))
+		w.requeue(webhook.RequeueRequest{
+			IDs: []string{deliveryID}, Action: webhook.RequeueRetry, Trigger: webhook.TriggerBulkRetry, BulkRetryID: "br_1",
+		})
+		due := w.now
+		w.pass(time.Second)
+		later := w.send(e)
+		claims := w.claim(10)
+		w.Len(claims, 2)
+		for _, c := range claims {
+			w.apply(webhook.Outcome{
+				DeliveryID: c.DeliveryID, Lease: c.Lease, State: webhook.StateScheduled,
+				NextAt: c.DueAt, Failed: c.Failed, Uncharged: c.Uncharged, Deferrals: c.Deferrals + 1,
+			})
+		}
+		w.pass(time.Second)
+		again := w.claimAs(w.request(10))
+		w.Empty(again.Interrupted, "a wait is no attempt")
+		w.Equal([]string{deliveryID, later}, []string{again.Claims[0].DeliveryID, again.Claims[1].DeliveryID})
+		c := again.Claims[0]
+		w.Equal([]int{2, 1, 0, 1}, []int{c.AttemptNumber, c.Failed, c.Uncharged, c.Deferrals})
+		w.Equal(webhook.TriggerBulkRetry, c.Trigger)
+		w.Equal("br_1", c.BulkRetryID)
+		w.Equal(due, c.DueAt)
+		w.Len(w.attempts(deliveryID), 1)
+	}},
 	{name: "ends without an attempt", check: func(w *world) {
 		deliveryID := w.send(w.endpoint())
 		c := w.claimOne()

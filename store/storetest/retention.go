@@ -108,6 +108,33 @@ var retentionRules = []rule{
 		_, err := w.s.GetEvent(w.ctx, young.Event.ID)
 		w.NoError(err)
 	}},
+	{name: "keeps what is held, however old, with its event", check: func(w *world) {
+		for _, state := range []webhook.EndpointState{webhook.EndpointPaused, webhook.EndpointDisabled} {
+			e := w.endpoint()
+			tried := w.send(e)
+			w.apply(w.outcome(w.claimOne(), 500))
+			n := keyed(w.event(e), "key "+string(state), "f")
+			fresh := w.store(n)[0]
+			w.setState(e, state)
+			w.pass(365 * 24 * time.Hour)
+			w.Equal(webhook.PruneResult{Details: 1}, w.prune(webhook.PruneRequest{FinishedBefore: w.now, DetailBefore: w.now}))
+			w.Equal([]webhook.DeliveryState{webhook.StateHeld, webhook.StateHeld}, []webhook.DeliveryState{w.state(tried), w.state(fresh)})
+			ev, err := w.s.GetEvent(w.ctx, n.Event.ID)
+			w.NoError(err)
+			w.Equal(n.Event.Payload, ev.Payload)
+			w.True(w.sendGroups(w.group(keyed(w.event(e), "key "+string(state), "f")))[0].Receipts[0].Duplicate)
+			w.setState(e, webhook.EndpointEnabled)
+			claims := w.claim(10)
+			w.Len(claims, 2)
+			for _, c := range claims {
+				w.Equal(webhook.TriggerUnpause, c.Trigger)
+				w.apply(w.outcome(c, 200))
+			}
+			w.Equal(webhook.PruneResult{}, w.prune(webhook.PruneRequest{FinishedBefore: w.now}), "its age counts from its end")
+			w.pass(time.Second)
+			w.Equal(webhook.PruneResult{Deliveries: 2, Attempts: 3, Events: 2}, w.prune(webhook.PruneRequest{FinishedBefore: w.now}))
+		}
+	}},
 	{name: "prunes nothing that was not asked for", check: func(w *world) {
 		w.store(w.event())
 		w.send(w.endpoint())

@@ -3,11 +3,13 @@
 package sample
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,8 @@ type Receiver struct {
 	Code    int           // what it answers then; 0: nothing
 	Latency time.Duration // in the middle
 	Weight  int           // of its share of the events; 0: 1
+	Breaks  time.Duration // how often it breaks down, on average; 0: never
+	Broken  time.Duration // for how long; next to all attempts fail then
 }
 
 // Plan says what happened before Now.
@@ -33,8 +37,6 @@ type Plan struct {
 	Receivers []Receiver
 	Types     []string
 	Seed      uint64
-	// Brief leaves out what only takes room: headers and bodies.
-	Brief bool
 }
 
 // Shop is a small set of customers with their troubles.
@@ -59,33 +61,33 @@ var shopTypes = []string{"order.created", "order.paid", "order.shipped", "invoic
 // Fill creates the receivers' endpoints, lets the past happen, and returns the endpoints' IDs. Nothing
 // else may use the store meanwhile.
 func Fill(ctx context.Context, d *webhook.Dispatcher, store webhook.Store, p Plan) ([]string, error) {
-	if len(p.Types) == 0 {
-		p.Types = shopTypes
-	}
-	s := &simulation{Plan: p, store: store, rand: rand.New(rand.NewPCG(p.Seed, 1)), byID: map[string]*Receiver{}}
-	ids := make([]string, len(p.Receivers))
-	for i := range p.Receivers {
-		e, err := d.CreateEndpoint(ctx, p.Receivers[i].Endpoint)
-		if err != nil {
-			return nil, err
-		}
-		ids[i] = e.ID
-		p.Receivers[i].ID = e.ID
-		s.byID[e.ID] = &p.Receivers[i]
-	}
-	_, generation, err := store.SyncEndpoints(ctx, 0, 1)
+	s, err := begin(ctx, d, store, p)
 	if err != nil {
 		return nil, err
 	}
-	s.generation = generation
-	for i := range p.Steps {
-		share := float64(i+1) / float64(p.Steps)
-		s.now = p.Now.Add(-p.Span + time.Duration(share*float64(p.Span))).Truncate(time.Microsecond)
-		if err := s.step(ctx); err != nil {
-			return nil, fmt.Errorf("sample: step %d: %w", i, err)
-		}
+	return s.endpoints, s.live(ctx, p.Now.Add(-p.Span), p.Now)
+}
+
+// begin creates the endpoints.
+func begin(ctx context.Context, d *webhook.Dispatcher, store webhook.Store, p Plan) (*simulation, error) {
+	if len(p.Types) == 0 {
+		p.Types = shopTypes
 	}
-	return ids, nil
+	s := &simulation{Plan: p, store: store, rand: rand.New(rand.NewPCG(p.Seed, 1)), byID: map[string]*receiver{}}
+	for _, r := range p.Receivers {
+		e, err := d.CreateEndpoint(ctx, r.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		r.Endpoint = e
+		s.weights += max(r.Weight, 1)
+		s.receivers = append(s.receivers, &receiver{Receiver: r, until: s.weights})
+		s.endpoints = append(s.endpoints, e.ID)
+		s.byID[e.ID] = s.receivers[len(s.receivers)-1]
+	}
+	_, generation, err := store.SyncEndpoints(ctx, 0, 1)
+	s.generation = generation
+	return s, err
 }
 
 type simulation struct {
@@ -93,30 +95,59 @@ type simulation struct {
 	store      webhook.Store
 	ids        id.Generator
 	rand       *rand.Rand
-	byID       map[string]*Receiver
+	receivers  []*receiver
+	endpoints  []string // their IDs
+	byID       map[string]*receiver
+	weights    int // of all receivers
 	generation int64
 	now        time.Time
 	sent       int
-	weights    int // of all receivers
+	owed       float64 // of the next event
+}
+
+type receiver struct {
+	Receiver
+	until   int       // its weight and that of all before it
+	mended  time.Time // when the last breakdown ends
+	checked time.Time
+}
+
+// live simulates a stretch of time.
+func (s *simulation) live(ctx context.Context, from, to time.Time) error {
+	for i := range s.Steps {
+		share := float64(i+1) / float64(s.Steps)
+		s.now = from.Add(time.Duration(share * float64(to.Sub(from)))).Truncate(time.Microsecond)
+		if err := s.step(ctx, s.wave()); err != nil {
+			return fmt.Errorf("sample: step %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// drain goes on, without new events, until all retries are over.
+func (s *simulation) drain(ctx context.Context) error {
+	for {
+		next, err := s.store.Claim(ctx, webhook.ClaimRequest{Now: s.now})
+		if err != nil || next.NextDue.IsZero() {
+			return err
+		}
+		s.now = s.now.Add(time.Minute)
+		if next.NextDue.After(s.now) {
+			s.now = next.NextDue
+		}
+		if err := s.step(ctx, 0); err != nil {
+			return err
+		}
+	}
 }
 
 const owner = "sample"
 
 // step sends this step's events and makes what is due.
-func (s *simulation) step(ctx context.Context) error {
-	batch := webhook.Batch{Now: s.now, Sends: []webhook.SendGroup{{Generation: s.generation}}}
-	var claims []webhook.Claim
-	for range s.wave() {
-		e, made := s.event()
-		claims = append(claims, made...)
-		batch.Sends[0].Events = append(batch.Sends[0].Events, e)
-	}
-	result, err := s.store.Commit(ctx, batch)
+func (s *simulation) step(ctx context.Context, events int) error {
+	claims, err := s.send(ctx, events, true)
 	if err != nil {
 		return err
-	}
-	if result.Sends[0].Status != webhook.SendStored {
-		return fmt.Errorf("the store answered %d", result.Sends[0].Status)
 	}
 	due, err := s.store.Claim(ctx, webhook.ClaimRequest{
 		Now: s.now, LeaseUntil: s.now.Add(time.Minute), Limit: 10_000, PerEndpoint: 10_000, Owner: owner,
@@ -133,50 +164,77 @@ func (s *simulation) step(ctx context.Context) error {
 	return err
 }
 
-// wave is how many events there are in this step: days have a rhythm.
-func (s *simulation) wave() int {
-	if s.Brief {
-		return s.Events
+// send stores events, claimed or free.
+func (s *simulation) send(ctx context.Context, events int, claimed bool) (claims []webhook.Claim, err error) {
+	group := webhook.SendGroup{Generation: s.generation}
+	for range events {
+		e, claim := s.event()
+		if !claimed {
+			e.Deliveries[0].LeasedBy = ""
+		}
+		claims = append(claims, claim)
+		group.Events = append(group.Events, e)
 	}
-	hour := float64(s.now.Hour()) + float64(s.now.Minute())/60
-	tide := 0.55 + 0.45*math.Sin((hour-8)/24*2*math.Pi)
-	return max(1, int(float64(s.Events)*tide*(0.8+0.4*s.rand.Float64())))
+	if events == 0 {
+		return nil, nil
+	}
+	result, err := s.store.Commit(ctx, webhook.Batch{Now: s.now, Sends: []webhook.SendGroup{group}})
+	if err != nil {
+		return nil, err
+	}
+	if status := result.Sends[0].Status; status != webhook.SendStored {
+		return nil, fmt.Errorf("the store answered %d", status)
+	}
+	return claims, nil
 }
 
-func (s *simulation) event() (webhook.NewEvent, []webhook.Claim) {
+// wave is how many events there are in this step: days have a rhythm.
+func (s *simulation) wave() int {
+	hour := float64(s.now.Hour()) + float64(s.now.Minute())/60
+	tide := 0.55 + 0.45*math.Sin((hour-8)/24*2*math.Pi)
+	s.owed += float64(s.Events) * tide * (0.8 + 0.4*s.rand.Float64())
+	n := int(s.owed)
+	s.owed -= float64(n)
+	return n
+}
+
+func (s *simulation) event() (webhook.NewEvent, webhook.Claim) {
 	s.sent++
 	r := s.next()
 	e := webhook.Event{
-		ID: s.ids.New(id.Event, s.now), TenantID: r.TenantID, Type: s.eventType(r), ContentType: "application/json",
+		ID: s.ids.New(id.Event, s.now), TenantID: r.TenantID, Type: s.eventType(r.Receiver), ContentType: "application/json",
 		Payload: s.payload(), CreatedAt: s.now,
 	}
-	if s.sent%3 == 0 && !s.Brief {
+	if s.sent%3 == 0 {
 		e.Attributes = map[string]string{"region": []string{"eu", "us"}[s.sent%2]}
 		e.IdempotencyKey = fmt.Sprintf("order-%d", 48_000+s.sent)
 	}
 	delivery := webhook.NewDelivery{
 		ID: s.ids.New(id.Delivery, s.now), EndpointID: r.ID, DueAt: s.now, LeasedBy: owner, LeaseUntil: s.now.Add(time.Minute),
 	}
-	return webhook.NewEvent{Event: e, Fingerprint: fingerprint(e), Deliveries: []webhook.NewDelivery{delivery}}, []webhook.Claim{{
+	return webhook.NewEvent{Event: e, Fingerprint: fingerprint(e), Deliveries: []webhook.NewDelivery{delivery}}, webhook.Claim{
 		DeliveryID: delivery.ID, EndpointID: r.ID, Event: e, Lease: 1, LeaseUntil: delivery.LeaseUntil, AttemptNumber: 1,
 		Trigger: webhook.TriggerInitial, DueAt: s.now, CreatedAt: s.now,
-	}}
+	}
 }
 
 // next draws the receiver of the next event.
-func (s *simulation) next() Receiver {
-	if s.weights == 0 {
-		for _, r := range s.Receivers {
-			s.weights += max(r.Weight, 1)
-		}
-	}
+func (s *simulation) next() *receiver {
 	at := s.rand.IntN(s.weights)
-	for _, r := range s.Receivers {
-		if at -= max(r.Weight, 1); at < 0 {
-			return r
-		}
+	i, _ := slices.BinarySearchFunc(s.receivers, at, func(r *receiver, at int) int { return cmp.Compare(r.until, at+1) })
+	return s.receivers[i]
+}
+
+// fails decides about an attempt. A receiver may break down between two of them.
+func (s *simulation) fails(r *receiver) bool {
+	if since := s.now.Sub(r.checked); r.Breaks > 0 && !r.checked.IsZero() && s.rand.Float64() < float64(since)/float64(r.Breaks) {
+		r.mended = s.now.Add(r.Broken)
 	}
-	return s.Receivers[0]
+	r.checked = s.now
+	if s.now.Before(r.mended) {
+		return s.rand.Float64() < 0.95
+	}
+	return s.rand.Float64() < r.Fails
 }
 
 func fingerprint(e webhook.Event) []byte {
@@ -199,9 +257,6 @@ func (s *simulation) eventType(r Receiver) string {
 }
 
 func (s *simulation) payload() []byte {
-	if s.Brief {
-		return []byte(`{"n":1}`)
-	}
 	return fmt.Appendf(nil, `{"id":"ord_%d","total":{"amount":%d,"currency":"EUR"},"lines":[{"sku":"A-%d","quantity":%d}],"customer":{"name":"Jane Doe","country":"NL"}}`,
 		48_000+s.sent, 900+s.rand.IntN(40_000), 100+s.rand.IntN(900), 1+s.rand.IntN(4))
 }
@@ -218,7 +273,7 @@ func (s *simulation) outcome(c webhook.Claim) webhook.Outcome {
 		return o
 	}
 	o.Failed = c.Failed + 1
-	if o.Failed > len(schedule) || s.Brief && o.Failed > 1 {
+	if o.Failed > len(schedule) {
 		o.State, o.FailureCode = webhook.StateExhausted, a.ErrorCode
 		return o
 	}
@@ -227,7 +282,7 @@ func (s *simulation) outcome(c webhook.Claim) webhook.Outcome {
 	return o
 }
 
-func (s *simulation) attempt(c webhook.Claim, r *Receiver) *webhook.DeliveryAttempt {
+func (s *simulation) attempt(c webhook.Claim, r *receiver) *webhook.DeliveryAttempt {
 	took := time.Duration(float64(r.Latency) * math.Exp(s.rand.NormFloat64()*0.6)).Round(time.Millisecond)
 	took = min(max(took, time.Millisecond), 14*time.Second)
 	started := s.now.Add(time.Duration(s.rand.IntN(900)) * time.Microsecond)
@@ -239,7 +294,7 @@ func (s *simulation) attempt(c webhook.Claim, r *Receiver) *webhook.DeliveryAtte
 		DurationMS: took.Milliseconds(), CreatedAt: ended, UpdatedAt: ended,
 	}
 	status := http.StatusOK
-	if s.rand.Float64() < r.Fails {
+	if s.fails(r) {
 		a.Status, status = webhook.AttemptFailed, r.Code
 	}
 	if status == 0 {
@@ -250,9 +305,7 @@ func (s *simulation) attempt(c webhook.Claim, r *Receiver) *webhook.DeliveryAtte
 		a.ErrorCode = webhook.CodeBadResponse
 	}
 	a.StatusCode, a.DeliveredAt, a.RespondedAt = &status, &started, &ended
-	if !s.Brief {
-		s.capture(a, c, took)
-	}
+	s.capture(a, c, took)
 	return a
 }
 

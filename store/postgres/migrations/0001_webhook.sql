@@ -86,13 +86,17 @@ ALTER TABLE webhook.event ALTER COLUMN payload SET STORAGE EXTERNAL;
 CREATE INDEX event_tenant ON webhook.event (tenant, key);
 CREATE INDEX event_type ON webhook.event (type, key);
 CREATE INDEX event_tenant_type ON webhook.event (tenant, type, key);
+-- IDs that are two seconds or more off the row's time: none, unless a clock was set. Lists by time look
+-- for them here.
+CREATE INDEX event_odd ON webhook.event (created_at)
+	WHERE (key >> 21) - created_at / 1000 NOT BETWEEN -2000 AND 2000;
 -- One event for each key of a tenant.
 CREATE UNIQUE INDEX event_idempotency ON webhook.event (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- Retention of events that matched no endpoint; the others go with their last delivery.
 CREATE INDEX event_lonely ON webhook.event (created_at) WHERE deliveries IS NULL;
 
 -- No index holds a column that changes while all goes well, so that the update that ends a delivery
--- writes no index (HOT) and leaves nothing there for vacuum. What is pending stands in queue as well. A page
+-- writes no index (HOT) and leaves nothing there for vacuum. What may be claimed stands in queue as well. A page
 -- has room for a second version of each of its rows, since one commit may end them all.
 CREATE TABLE webhook.delivery (
 	key          bigint PRIMARY KEY,
@@ -115,6 +119,7 @@ CREATE TABLE webhook.delivery (
 	state        smallint NOT NULL DEFAULT 0, -- 0 pending, 1 succeeded, 2 exhausted, 3 gone, 4 canceled, 5 expired
 	trigger      smallint NOT NULL DEFAULT 0, -- of the next attempt: 0 initial, 1 automatic, 2 manual, 3 bulk_retry, 4 unpause
 	ended_badly  boolean NOT NULL DEFAULT false, -- final, and not succeeded
+	queued       boolean NOT NULL DEFAULT false, -- has a row in queue, and is counted if it is pending
 	last_at      bigint,                     -- the last attempt
 	last_status  integer,
 	expires_at   bigint,
@@ -132,6 +137,9 @@ CREATE INDEX delivery_tenant ON webhook.delivery (tenant, key);
 CREATE INDEX delivery_endpoint ON webhook.delivery (endpoint, key);
 CREATE INDEX delivery_type ON webhook.delivery (type, key);
 CREATE INDEX delivery_tenant_type ON webhook.delivery (tenant, type, key);
+-- As for events.
+CREATE INDEX delivery_odd ON webhook.delivery (created_at)
+	WHERE (key >> 21) - created_at / 1000 NOT BETWEEN -2000 AND 2000;
 -- What failed for good, rare among successes.
 CREATE INDEX delivery_failed ON webhook.delivery (key) WHERE ended_badly;
 CREATE INDEX delivery_failed_tenant ON webhook.delivery (tenant, key) WHERE ended_badly;
@@ -145,7 +153,9 @@ CREATE INDEX delivery_end_tenant ON webhook.delivery (tenant, failure_code, key)
 CREATE INDEX delivery_end_endpoint ON webhook.delivery (endpoint, failure_code, key) WHERE failure_code IS NOT NULL;
 
 -- What is pending, in the order in which it may be claimed; and what was canceled under way, for which
--- an ordered endpoint waits. Changed only under the lock of the delivery's row. It is small and stays in memory.
+-- an ordered endpoint waits. What was stored for its sender to deliver at once is not here, but in a note, until
+-- it comes to something else than a success, or its lease ends. Changed only under the lock of the delivery's row.
+-- It is small and stays in memory.
 CREATE TABLE webhook.queue (
 	endpoint   bigint NOT NULL,
 	next_at    bigint NOT NULL,
@@ -179,53 +189,39 @@ CREATE INDEX head_next ON webhook.head (next_at, endpoint) WHERE NOT held;
 
 -- Notes say which endpoints have something claimable from when on, and how many deliveries are new. They
 -- are only ever inserted, so that nobody waits for anybody: not for a transaction of the user's that stays
--- open, either. Claim enters them into the heads and the counters.
+-- open, either. Claim enters them into the heads and the counters. The notes of what was handed over to its
+-- sender are due when the lease ends, and the sender mostly deletes them before.
 CREATE TABLE webhook.note (
 	at       bigint NOT NULL,   -- when to enter it; not later than any next_at
 	id       bigint GENERATED ALWAYS AS IDENTITY,
 	endpoint bigint[] NOT NULL,
 	next_at  bigint[] NOT NULL,
 	key      bigint[] NOT NULL, -- the lowest of the endpoint's
-	fresh    bigint[] NOT NULL, -- new deliveries
+	fresh    bigint[] NOT NULL, -- new deliveries, to be counted as pending
+	handed   bigint[],          -- the keys of deliveries that are not in the queue
 	PRIMARY KEY (at, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
 	autovacuum_vacuum_insert_threshold = -1);
 
 CREATE TABLE webhook.attempt (
 	key               bigint PRIMARY KEY,
-	rest              bigint NOT NULL,
 	delivery          bigint NOT NULL,
 	lease             bigint NOT NULL,
 	endpoint          bigint NOT NULL,
-	tenant            text COLLATE "C" NOT NULL,
 	started_at        bigint NOT NULL,
-	delivered_at      bigint,
-	responded_at      bigint,
 	completed_at      bigint NOT NULL,
-	duration_ms       bigint NOT NULL,
-	retry_after_ms    bigint,
-	next_attempt_at   bigint,
-	created_at        bigint NOT NULL,
-	updated_at        bigint NOT NULL,
+	updated_at        bigint,            -- NULL: not since it was created
 	detail_pruned_at  bigint,
-	number            integer NOT NULL,
-	status_code       integer,
-	resends           integer NOT NULL,
-	trigger           smallint NOT NULL,
 	status            smallint NOT NULL, -- 0 succeeded, 1 failed, 2 interrupted, 3 canceled
-	applied           smallint NOT NULL, -- 1: its outcome took effect on the delivery; 2: Claim wrote it for a lost lease
-	truncated         boolean NOT NULL,
+	tenant            text COLLATE "C" NOT NULL,
 	bulk              text,
 	error_code        text COLLATE "C",
-	error             bytea,
-	timings           text,              -- dns, connect, tls, ttfb in milliseconds, JSON array
-	method            text NOT NULL,
-	url               text NOT NULL,
-	remote_addr       text,
-	request_headers   text,              -- JSON object
-	response_headers  text,              -- JSON object
-	preview           bytea
+	body              bytea NOT NULL,    -- what is not searched for, packed (see internal/packed)
+	capture           bytea              -- headers and preview, packed
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
+
+-- Compressing them would cost more than it saves.
+ALTER TABLE webhook.attempt ALTER COLUMN capture SET STORAGE EXTERNAL;
 
 -- One attempt for each lease; the attempts of a delivery.
 CREATE UNIQUE INDEX attempt_lease ON webhook.attempt (delivery, lease);
@@ -239,6 +235,9 @@ CREATE INDEX attempt_status_endpoint ON webhook.attempt (endpoint, status, key) 
 CREATE INDEX attempt_code ON webhook.attempt (error_code, key) WHERE error_code IS NOT NULL;
 CREATE INDEX attempt_code_tenant ON webhook.attempt (tenant, error_code, key) WHERE error_code IS NOT NULL;
 CREATE INDEX attempt_code_endpoint ON webhook.attempt (endpoint, error_code, key) WHERE error_code IS NOT NULL;
+-- An ID is made when the attempt ends: here are those that took longer, or were found interrupted.
+CREATE INDEX attempt_odd ON webhook.attempt (started_at)
+	WHERE (key >> 21) - started_at / 1000 NOT BETWEEN -2000 AND 20000;
 
 -- Counters. Hour 0: deliveries by state. Other hours (microseconds): attempts by result and latency. Each
 -- process adds to one shard, so that commits of several do not wait for each other.

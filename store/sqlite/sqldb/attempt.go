@@ -8,6 +8,7 @@ import (
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
+	"github.com/outhook/webhook/internal/packed"
 )
 
 // ListAttempts implements [webhook.Store].
@@ -173,15 +174,15 @@ func scanAttempt(r row) (a attemptRow, err error) {
 	a.EventID = id.Join(id.Event, r.int(5), r.int(6))
 	a.tenant, a.typ, a.Status, a.code = r.int(7), r.int(8), member(attemptStatuses, r.int(9)), r.int(10)
 	a.StartedAt, a.CompletedAt, a.DetailPrunedAt = zeroTime(r.int(11)), zeroTime(r.int(12)), r.timePtr(14)
-	body, err := unpackBody(r.bytes(15), r.int(11), &a.DeliveryAttempt)
-	a.ID, a.bulk = id.Join(id.Attempt, r.int(0), body.rest), body.bulk
+	body, err := packed.UnpackBody(r.bytes(15), r.int(11), &a.DeliveryAttempt)
+	a.ID, a.bulk = id.Join(id.Attempt, r.int(0), body.Rest), body.Bulk
 	if err == nil {
-		err = unpackCapture(r.bytes(16), &a.DeliveryAttempt)
+		err = packed.UnpackCapture(r.bytes(16), &a.DeliveryAttempt)
 	}
 	if err != nil {
-		return a, fmt.Errorf("attempt %s: %w", a.ID, err)
+		return a, fmt.Errorf("attempt %s: %w; run PRAGMA integrity_check", a.ID, err)
 	}
-	a.CreatedAt = fromMicro(body.created)
+	a.CreatedAt = fromMicro(body.Created)
 	a.UpdatedAt = a.CreatedAt
 	if !r.null(13) {
 		a.UpdatedAt = r.time(13)

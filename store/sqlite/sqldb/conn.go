@@ -123,7 +123,7 @@ func (c sqlConn) query(ctx context.Context, query string, args []any, scan func(
 			return err
 		}
 		if err := scan(r); err != nil {
-			if err == errStop {
+			if errors.Is(err, errStop) {
 				return nil
 			}
 			return err
@@ -239,13 +239,13 @@ func (c *pinnedConn) query(ctx context.Context, query string, args []any, scan f
 	dest := c.dest[:n]
 	for {
 		if err := rows.Next(dest); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
 		}
 		if err := scan(row(dest)); err != nil {
-			if err == errStop {
+			if errors.Is(err, errStop) {
 				return nil
 			}
 			return err

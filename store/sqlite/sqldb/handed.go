@@ -10,6 +10,7 @@ import (
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
+	"github.com/outhook/webhook/internal/packed"
 )
 
 // What is handed over to its sender as it is stored, nearly always succeeds within milliseconds. So those
@@ -63,17 +64,17 @@ func packHanded(list []first) []byte {
 	return p
 }
 
-func unpackHanded(of *handedList, packed []byte) (list []first, err error) {
-	p := unpacker{left: packed}
-	for last := of.key; len(p.left) > 0; {
-		f := first{list: of, key: last + int64(p.uvarint()), rest: p.fixed()}
+func unpackHanded(of *handedList, column []byte) (list []first, err error) {
+	p := packed.NewReader(column)
+	for last := of.key; p.More(); {
+		f := first{list: of, key: last + int64(p.Uvarint()), rest: p.Fixed()}
 		last = f.key
-		f.event, f.endpoint, f.tenant, f.typ = f.key-p.varint(), p.varint(), p.varint(), p.varint()
-		f.due = of.at + p.varint()
-		f.until, f.created = f.due+p.varint(), f.due+p.varint()
+		f.event, f.endpoint, f.tenant, f.typ = f.key-p.Varint(), p.Varint(), p.Varint(), p.Varint()
+		f.due = of.at + p.Varint()
+		f.until, f.created = f.due+p.Varint(), f.due+p.Varint()
 		list = append(list, f)
 	}
-	return list, p.end()
+	return list, p.End()
 }
 
 // fold takes a delivery into the commit's list, if it is one for it.

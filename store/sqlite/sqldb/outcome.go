@@ -7,6 +7,7 @@ import (
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/id"
+	"github.com/outhook/webhook/internal/packed"
 )
 
 // outcomes takes up what became of claims. The rows are read in one go and written at the end; only
@@ -149,10 +150,10 @@ func (c *commit) examine(o *webhook.Outcome, rec *record) (r webhook.OutcomeResu
 	}
 	var damaged error
 	found, err := c.one(func(row row) {
-		var b attemptBody
-		b, damaged = unpackBody(row.bytes(1), 0, &webhook.DeliveryAttempt{})
-		rec.replaces, rec.number = row.int(0), b.number
-		r.Applied, done = b.applied, !b.lost
+		var b packed.Body
+		b, damaged = packed.UnpackBody(row.bytes(1), 0, &webhook.DeliveryAttempt{})
+		rec.replaces, rec.number = row.int(0), b.Number
+		r.Applied, done = b.Applied, !b.Lost
 	}, `SELECT key, body FROM webhook_attempt WHERE key <> delivery AND delivery = ? AND lease = ?
 		UNION ALL SELECT key, body FROM webhook_attempt WHERE key = ? AND delivery = key AND lease = ?`,
 		d.key, o.Lease, d.key, o.Lease)
@@ -465,26 +466,26 @@ func (q *session) addAttempt(in *inserter, rec *record, now int64) (code int64, 
 	if code, err = q.internOpt(string(a.ErrorCode)); err != nil {
 		return 0, err
 	}
-	body := attemptBody{rest: rest, number: rec.number, created: now, applied: rec.applied, lost: rec.lost}
-	if body.bulk, err = q.internOpt(a.BulkRetryID); err != nil {
+	body := packed.Body{Rest: rest, Number: rec.number, Created: now, Applied: rec.applied, Lost: rec.lost}
+	if body.Bulk, err = q.internOpt(a.BulkRetryID); err != nil {
 		return 0, err
 	}
 	if !a.CreatedAt.IsZero() {
-		body.created = a.CreatedAt.UnixMicro()
+		body.Created = a.CreatedAt.UnixMicro()
 	}
 	updated := now
 	if !a.UpdatedAt.IsZero() {
 		updated = a.UpdatedAt.UnixMicro()
 	}
-	capture, prunedAt := packCapture(a), microPtr(a.DetailPrunedAt)
+	capture, prunedAt := packed.Capture(a), microPtr(a.DetailPrunedAt)
 	if rec.erased && capture != nil {
 		capture, prunedAt, updated = nil, now, now
 	}
-	if updated == body.created {
+	if updated == body.Created {
 		updated = none
 	}
 	in.add(key, d.key, rec.lease, d.endpoint, d.tenant, number(attemptStatuses, a.Status),
-		a.StartedAt.UnixMicro(), a.CompletedAt.UnixMicro(), packBody(a, body), orNull(capture),
+		a.StartedAt.UnixMicro(), a.CompletedAt.UnixMicro(), body.Pack(a), orNull(capture),
 		ref(code), opt(updated), prunedAt)
 	return code, nil
 }

@@ -139,12 +139,13 @@ func TestQueryPlans(t *testing.T) {
 func indexesOf(t *testing.T, db *sql.DB) (names []string) {
 	rows, err := db.Query(`SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`)
 	require.NoError(t, err)
+	defer rows.Close()
 	for rows.Next() {
 		var name string
 		require.NoError(t, rows.Scan(&name))
 		names = append(names, name)
 	}
-	require.NoError(t, rows.Close())
+	require.NoError(t, rows.Err())
 	return names
 }
 

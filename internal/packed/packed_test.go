@@ -1,4 +1,4 @@
-package sqldb
+package packed
 
 import (
 	"testing"
@@ -37,25 +37,25 @@ func TestPackedAttempts(t *testing.T) {
 			RequestHeaders: headers("request"), ResponseHeaders: headers("response"),
 			ResponseBodyPreview: rapid.Ptr(rapid.String(), true).Draw(t, "preview"),
 		}
-		want := attemptBody{
-			rest: rapid.Int64().Draw(t, "rest"), number: int64(a.AttemptNumber), bulk: rapid.Int64().Draw(t, "bulk"),
-			created: started.UnixMicro() + rapid.Int64Range(-1e12, 1e12).Draw(t, "created"),
-			applied: rapid.Bool().Draw(t, "applied"), lost: rapid.Bool().Draw(t, "lost"),
+		want := Body{
+			Rest: rapid.Int64().Draw(t, "rest"), Number: int64(a.AttemptNumber), Bulk: rapid.Int64().Draw(t, "bulk"),
+			Created: started.UnixMicro() + rapid.Int64Range(-1e12, 1e12).Draw(t, "created"),
+			Applied: rapid.Bool().Draw(t, "applied"), Lost: rapid.Bool().Draw(t, "lost"),
 		}
 		sent := a
 		sent.StartedAt = started
-		body, capture := packBody(&sent, want), packCapture(&sent)
+		body, capture := want.Pack(&sent), Capture(&sent)
 
 		var got webhook.DeliveryAttempt
-		b, err := unpackBody(body, started.UnixMicro(), &got)
+		b, err := UnpackBody(body, started.UnixMicro(), &got)
 		require.NoError(t, err)
 		require.Equal(t, want, b)
-		require.NoError(t, unpackCapture(capture, &got))
+		require.NoError(t, UnpackCapture(capture, &got))
 		require.Equal(t, a, got)
 
 		cut := rapid.IntRange(0, len(body)-1).Draw(t, "cut")
-		_, err = unpackBody(body[:cut], 0, &got)
-		require.ErrorIs(t, err, errPacked)
+		_, err = UnpackBody(body[:cut], 0, &got)
+		require.ErrorIs(t, err, ErrDamaged)
 	})
 }
 
@@ -64,15 +64,15 @@ func FuzzUnpack(f *testing.F) {
 	a := webhook.DeliveryAttempt{
 		Method: "POST", URL: "https://example.com", RequestHeaders: map[string]string{"a": "b"}, ResponseBodyPreview: &preview,
 	}
-	f.Add(packBody(&a, attemptBody{number: 1}))
-	f.Add(packCapture(&a))
+	f.Add(Body{Number: 1}.Pack(&a))
+	f.Add(Capture(&a))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var a webhook.DeliveryAttempt
-		if b, err := unpackBody(data, 0, &a); err == nil {
-			again, err := unpackBody(packBody(&a, b), a.StartedAt.UnixMicro(), &webhook.DeliveryAttempt{})
+		if b, err := UnpackBody(data, 0, &a); err == nil {
+			again, err := UnpackBody(b.Pack(&a), a.StartedAt.UnixMicro(), &webhook.DeliveryAttempt{})
 			require.NoError(t, err)
-			require.Equal(t, b.number, again.number)
+			require.Equal(t, b.Number, again.Number)
 		}
-		_ = unpackCapture(data, &a)
+		_ = UnpackCapture(data, &a)
 	})
 }

@@ -1,19 +1,20 @@
-package sqldb
+// Package packed writes what is never searched for of an attempt into two values for a database, since a
+// column costs as much to write as its value: the body is what stays, the capture what retention and erasure
+// take away.
+package packed
 
 import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/outhook/webhook"
 )
 
-// Most of an attempt is never searched for. It stands packed in two columns, since a column costs as
-// much to write as its value: body for what stays, capture for what retention and erasure take away.
-//
-// A body is the number of its flags, then what they announce, in the order of packBody. Times are
-// microseconds after started_at. Only ever add flags.
+// A body is the number of its flags, then what they announce, in the order of Pack. Times are
+// microseconds after the attempt's StartedAt. Only ever add flags.
 const (
 	hasBulk = 1 << iota
 	hasStatusCode
@@ -30,14 +31,23 @@ const (
 	isLost    // Claim wrote it for a lost lease
 )
 
-// attemptBody is what a body holds beside the fields of the attempt itself.
-type attemptBody struct {
-	rest, number, bulk int64
-	created            int64
-	applied, lost      bool
+// triggers are numbered by their place. Only ever append.
+var triggers = []webhook.Trigger{
+	webhook.TriggerInitial, webhook.TriggerAutomatic, webhook.TriggerManual, webhook.TriggerBulkRetry,
+	webhook.TriggerUnpause,
 }
 
-func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
+// Body is what a body holds beside the fields of the attempt itself.
+type Body struct {
+	Rest          int64 // of the attempt's ID
+	Number        int64
+	Bulk          int64 // the store's number for the bulk retry; 0: none
+	Created       int64
+	Applied, Lost bool
+}
+
+// Pack returns the body of an attempt.
+func (b Body) Pack(a *webhook.DeliveryAttempt) []byte {
 	flags := uint64(0)
 	set := func(flag uint64, on bool) bool {
 		if on {
@@ -45,7 +55,7 @@ func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
 		}
 		return on
 	}
-	set(hasBulk, b.bulk != 0)
+	set(hasBulk, b.Bulk != 0)
 	set(hasStatusCode, a.StatusCode != nil)
 	set(hasError, a.Error != "")
 	set(hasDelivered, a.DeliveredAt != nil)
@@ -56,20 +66,20 @@ func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
 	set(hasNextAttempt, a.NextAttemptAt != nil)
 	set(hasRemoteAddr, a.RemoteAddr != "")
 	set(isTruncated, a.ResponseBodyTruncated)
-	set(isApplied, b.applied)
-	set(isLost, b.lost)
+	set(isApplied, b.Applied)
+	set(isLost, b.Lost)
 	started := a.StartedAt.UnixMicro()
 	p := make([]byte, 0, 64+len(a.URL)+len(a.Error))
 	p = binary.AppendUvarint(p, flags)
-	p = binary.BigEndian.AppendUint64(p, uint64(b.rest))
-	p = binary.AppendUvarint(p, uint64(b.number))
-	p = binary.AppendUvarint(p, uint64(number(triggers, a.Trigger)))
-	p = binary.AppendVarint(p, b.created-started)
+	p = binary.BigEndian.AppendUint64(p, uint64(b.Rest))
+	p = binary.AppendUvarint(p, uint64(b.Number))
+	p = binary.AppendUvarint(p, uint64(max(0, slices.Index(triggers, a.Trigger))))
+	p = binary.AppendVarint(p, b.Created-started)
 	p = binary.AppendVarint(p, a.DurationMS)
 	p = appendText(p, a.Method)
 	p = appendText(p, a.URL)
-	if b.bulk != 0 {
-		p = binary.AppendVarint(p, b.bulk)
+	if b.Bulk != 0 {
+		p = binary.AppendVarint(p, b.Bulk)
 	}
 	if a.StatusCode != nil {
 		p = binary.AppendVarint(p, int64(*a.StatusCode))
@@ -102,24 +112,26 @@ func packBody(a *webhook.DeliveryAttempt, b attemptBody) []byte {
 	return p
 }
 
-// unpackBody fills in an attempt whose StartedAt is known.
-func unpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b attemptBody, err error) {
-	p := unpacker{left: body}
-	flags := p.uvarint()
+// UnpackBody fills in an attempt that started at a number of microseconds since 1970.
+func UnpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b Body, err error) {
+	p := NewReader(body)
+	flags := p.Uvarint()
 	has := func(flag uint64) bool { return flags&flag != 0 }
-	at := func() *time.Time { t := fromMicro(started + p.varint()); return &t }
-	b.rest, b.applied, b.lost = p.fixed(), has(isApplied), has(isLost)
-	b.number = int64(p.uvarint())
-	a.AttemptNumber = int(b.number)
-	a.Trigger = member(triggers, int64(p.uvarint()))
-	b.created = started + p.varint()
-	a.DurationMS = p.varint()
+	at := func() *time.Time { t := time.UnixMicro(started + p.Varint()).UTC(); return &t }
+	b.Rest, b.Applied, b.Lost = p.Fixed(), has(isApplied), has(isLost)
+	b.Number = int64(p.Uvarint())
+	a.AttemptNumber = int(b.Number)
+	if n := p.Uvarint(); n < uint64(len(triggers)) {
+		a.Trigger = triggers[n]
+	}
+	b.Created = started + p.Varint()
+	a.DurationMS = p.Varint()
 	a.Method, a.URL = p.text(), p.text()
 	if has(hasBulk) {
-		b.bulk = p.varint()
+		b.Bulk = p.Varint()
 	}
 	if has(hasStatusCode) {
-		code := int(p.varint())
+		code := int(p.Varint())
 		a.StatusCode = &code
 	}
 	if has(hasError) {
@@ -135,10 +147,10 @@ func unpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b attem
 		a.Timings = &webhook.Timings{DNSMS: p.float(), ConnectMS: p.float(), TLSMS: p.float(), TTFBMS: p.float()}
 	}
 	if has(hasResends) {
-		a.Resends = int(p.varint())
+		a.Resends = int(p.Varint())
 	}
 	if has(hasRetryAfter) {
-		wait := p.varint()
+		wait := p.Varint()
 		a.RetryAfterMS = &wait
 	}
 	if has(hasNextAttempt) {
@@ -148,11 +160,11 @@ func unpackBody(body []byte, started int64, a *webhook.DeliveryAttempt) (b attem
 		a.RemoteAddr = p.text()
 	}
 	a.ResponseBodyTruncated = has(isTruncated)
-	return b, p.end()
+	return b, p.End()
 }
 
-// packCapture packs headers and preview; nil if there are none.
-func packCapture(a *webhook.DeliveryAttempt) []byte {
+// Capture packs headers and preview; nil if there are none.
+func Capture(a *webhook.DeliveryAttempt) []byte {
 	if a.RequestHeaders == nil && a.ResponseHeaders == nil && a.ResponseBodyPreview == nil {
 		return nil
 	}
@@ -174,17 +186,18 @@ func packCapture(a *webhook.DeliveryAttempt) []byte {
 	return appendText(append(p, 1), *a.ResponseBodyPreview)
 }
 
-func unpackCapture(capture []byte, a *webhook.DeliveryAttempt) error {
+// UnpackCapture fills in what Capture packed.
+func UnpackCapture(capture []byte, a *webhook.DeliveryAttempt) error {
 	if capture == nil {
 		return nil
 	}
-	p := unpacker{left: capture}
+	p := NewReader(capture)
 	a.RequestHeaders, a.ResponseHeaders = p.stringMap(), p.stringMap()
-	if p.uvarint() == 1 {
+	if p.Uvarint() == 1 {
 		preview := p.text()
 		a.ResponseBodyPreview = &preview
 	}
-	return p.end()
+	return p.End()
 }
 
 func appendText(p []byte, s string) []byte {
@@ -212,15 +225,22 @@ func appendMap(p []byte, m map[string]string) []byte {
 	return p
 }
 
-var errPacked = errors.New("a packed column is damaged; run PRAGMA integrity_check")
+// ErrDamaged: what a column holds was not written by this package.
+var ErrDamaged = errors.New("a packed column is damaged")
 
-// unpacker reads what was packed. After a fault it reads zeros; end reports it.
-type unpacker struct {
+// Reader reads what was packed. After a fault it reads zeros; End reports it.
+type Reader struct {
 	left  []byte
 	fault bool
 }
 
-func (p *unpacker) take(n uint64) []byte {
+// NewReader reads a column from its beginning.
+func NewReader(column []byte) Reader { return Reader{left: column} }
+
+// More reports whether there is something left to read.
+func (p *Reader) More() bool { return len(p.left) > 0 }
+
+func (p *Reader) take(n uint64) []byte {
 	if n > uint64(len(p.left)) {
 		p.fault, p.left = true, nil
 		return nil
@@ -230,7 +250,8 @@ func (p *unpacker) take(n uint64) []byte {
 	return got
 }
 
-func (p *unpacker) uvarint() uint64 {
+// Uvarint reads what binary.AppendUvarint wrote.
+func (p *Reader) Uvarint() uint64 {
 	v, n := binary.Uvarint(p.left)
 	if n <= 0 {
 		p.fault, p.left = true, nil
@@ -240,7 +261,8 @@ func (p *unpacker) uvarint() uint64 {
 	return v
 }
 
-func (p *unpacker) varint() int64 {
+// Varint reads what binary.AppendVarint wrote.
+func (p *Reader) Varint() int64 {
 	v, n := binary.Varint(p.left)
 	if n <= 0 {
 		p.fault, p.left = true, nil
@@ -250,24 +272,25 @@ func (p *unpacker) varint() int64 {
 	return v
 }
 
-func (p *unpacker) fixed() int64 {
+// Fixed reads eight bytes, big-endian.
+func (p *Reader) Fixed() int64 {
 	if b := p.take(8); b != nil {
 		return int64(binary.BigEndian.Uint64(b))
 	}
 	return 0
 }
 
-func (p *unpacker) float() float64 {
-	if p.uvarint() == 0 {
+func (p *Reader) float() float64 {
+	if p.Uvarint() == 0 {
 		return 0
 	}
-	return math.Float64frombits(uint64(p.fixed()))
+	return math.Float64frombits(uint64(p.Fixed()))
 }
 
-func (p *unpacker) text() string { return string(p.take(p.uvarint())) }
+func (p *Reader) text() string { return string(p.take(p.Uvarint())) }
 
-func (p *unpacker) stringMap() map[string]string {
-	n := p.uvarint()
+func (p *Reader) stringMap() map[string]string {
+	n := p.Uvarint()
 	if n == 0 {
 		return nil
 	}
@@ -282,9 +305,10 @@ func (p *unpacker) stringMap() map[string]string {
 	return m
 }
 
-func (p *unpacker) end() error {
+// End returns ErrDamaged unless all was read and nothing was missing.
+func (p *Reader) End() error {
 	if p.fault || len(p.left) > 0 {
-		return errPacked
+		return ErrDamaged
 	}
 	return nil
 }

@@ -1,0 +1,100 @@
+package webhook_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/webhooktest"
+)
+
+// How attempts at once are shared among endpoints.
+
+// rounds counts the requests that began together, and says how long after began, to a tenth of a second.
+func rounds(began time.Time, requests []webhooktest.Request) (counts []int, after []time.Duration) {
+	for _, r := range requests {
+		if since := r.At.Sub(began).Round(100 * time.Millisecond); len(after) == 0 || after[len(after)-1] != since {
+			counts, after = append(counts, 0), append(after, since)
+		}
+		counts[len(counts)-1]++
+	}
+	return counts, after
+}
+
+func TestMaxInFlightIsNeverExceeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{Workers: 64})
+		b.endpoint(webhook.Endpoint{MaxInFlight: 3})
+		b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Delay: time.Second} })
+		began := time.Now()
+		for range 60 {
+			b.send(webhook.Event{})
+		}
+		time.Sleep(time.Minute)
+		requests := b.client.Requests()
+		require.Len(t, requests, 60)
+		for n, r := range requests {
+			want := began.Add(time.Duration(n/3) * time.Second)
+			require.WithinDuration(t, want, r.At, 200*time.Millisecond, "request %d", n)
+			require.False(t, r.At.Before(want), "request %d is a fourth", n)
+		}
+	})
+}
+
+func TestTimeoutsTakeSlotsAndSuccessesGiveThemBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{Workers: 32, PerEndpoint: 8, AttemptTimeout: time.Second, Retry: webhook.Schedule(time.Hour)})
+		b.endpoint(webhook.Endpoint{})
+		b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Hang: true} })
+		began := time.Now()
+		for range 300 {
+			b.send(webhook.Event{})
+		}
+		const second = time.Second
+		time.Sleep(5*second + second/2)
+		counts, after := rounds(began, b.client.Requests())
+		require.Equal(t, []int{8, 1, 1, 1, 1, 1}, counts)
+		require.Equal(t, []time.Duration{0, second, 2 * second, 3 * second, 4 * second, 5 * second}, after)
+
+		timedOut := b.client.Count()
+		b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Delay: second / 2} })
+		time.Sleep(2*second + 3*second/4)
+		counts, after = rounds(began, b.client.Requests()[timedOut:])
+		require.Equal(t, []int{1, 2, 4, 8, 8}, counts, "each success gives one more")
+		for n, since := range after {
+			require.Equal(t, 6*second+time.Duration(n)*second/2, since)
+		}
+	})
+}
+
+// A backlog in the store, with slow answers, holds up neither what is fresh nor what becomes due elsewhere.
+func TestABacklogLeavesOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{Workers: 16, PerEndpoint: 4, Retry: webhook.Schedule(time.Hour)})
+		slow := b.endpoint(webhook.Endpoint{State: webhook.EndpointPaused, URL: "https://slow.example/", EventTypes: []string{"backlog"}})
+		b.endpoint(webhook.Endpoint{URL: "https://quick.example/", EventTypes: []string{"order.created"}})
+		b.client.On("https://slow.example/").Respond(func(webhooktest.Request) webhooktest.Answer {
+			return webhooktest.Answer{Delay: time.Second}
+		})
+		for range 5000 {
+			b.send(webhook.Event{Type: "backlog"})
+		}
+		require.NoError(t, b.UnpauseEndpoint(t.Context(), slow.ID))
+		time.Sleep(10 * time.Second)
+		for range 100 {
+			began := time.Now()
+			due := began.Add(time.Second)
+			fresh, later := b.send(webhook.Event{}).DeliveryIDs[0], b.send(webhook.Event{DeliverAt: due}).DeliveryIDs[0]
+			time.Sleep(2 * time.Second)
+			require.WithinDuration(t, began, b.delivery(fresh).Attempts[0].StartedAt, 5*time.Millisecond)
+			require.WithinDuration(t, due, b.delivery(later).Attempts[0].StartedAt, 20*time.Millisecond)
+		}
+		stats, err := b.Stats(t.Context(), webhook.StatsQuery{EndpointID: slow.ID})
+		require.NoError(t, err)
+		require.Greater(t, stats.Pending, int64(1000), "the backlog was there to the end")
+		require.Greater(t, stats.Succeeded, int64(500), "and went on")
+	})
+}
