@@ -97,3 +97,45 @@ func TestHandedOverMeanwhileChanged(t *testing.T) {
 		})
 	}
 }
+
+// A few that take long do not keep the lists of all the others: at some point they get rows.
+func TestHandedOverAndSlow(t *testing.T) {
+	st := open(t, filepath.Join(t.TempDir(), "webhooks.db"))
+	m := &maker{t: t, st: st, now: start}
+	to, generation := m.endpoint(), m.generation()
+	var slow []webhook.Outcome
+	const commits, lists = 80, 65
+	for range commits {
+		m.now = m.now.Add(time.Millisecond)
+		batch, results := webhook.Batch{Now: m.now}, webhook.Batch{Now: m.now}
+		for i := range 64 {
+			g := m.send(generation, to, "owner")
+			batch.Sends = append(batch.Sends, g)
+			if o := m.success(g.Events[0].Deliveries[0].ID); i == 0 {
+				slow = append(slow, o)
+			} else {
+				results.Outcomes = append(results.Outcomes, o)
+			}
+		}
+		for _, b := range []webhook.Batch{batch, results} {
+			_, err := st.Commit(t.Context(), b)
+			require.NoError(t, err)
+		}
+	}
+	left, rows := 0, 0
+	require.NoError(t, st.DB().QueryRow(`SELECT count(*) FROM webhook_handed`).Scan(&left))
+	require.NoError(t, st.DB().QueryRow(`SELECT count(*) FROM webhook_delivery WHERE state = 0`).Scan(&rows))
+	require.LessOrEqual(t, left, lists)
+	require.Equal(t, commits, left+rows)
+	pending, err := st.ListDeliveries(t.Context(), m.now, webhook.DeliveryQuery{AllTenants: true, Status: webhook.StatusPending, Limit: 500})
+	require.NoError(t, err)
+	require.Len(t, pending, commits)
+	r, err := st.Commit(t.Context(), webhook.Batch{Now: m.now, Outcomes: slow})
+	require.NoError(t, err)
+	for _, o := range r.Outcomes {
+		require.True(t, o.Applied)
+	}
+	require.NoError(t, st.DB().QueryRow(`SELECT count(*) FROM webhook_handed`).Scan(&left))
+	require.Zero(t, left)
+	storetest.CheckInvariants(t, st)
+}

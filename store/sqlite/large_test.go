@@ -116,7 +116,7 @@ func (l large) attemptOnce(t testing.TB, st *sqlite.Store, run func(string, ...a
 		require.NoError(t, err)
 	}
 	run(`CREATE TEMP TABLE given_attempt AS SELECT body, capture FROM webhook_attempt`)
-	for _, table := range []string{"attempt", "delivery", "event", "stat", "head", "endpoint", "name"} {
+	for _, table := range []string{"attempt", "delivery", "handed", "event", "stat", "head", "endpoint", "name"} {
 		run("DELETE FROM webhook_" + table)
 	}
 }
@@ -160,10 +160,11 @@ const largeDeliveries = `INSERT INTO webhook_delivery (key, rest, event, endpoin
 		CASE WHEN state = 1 THEN 200 WHEN code = 30001 THEN 500 END, code, code, ms * 1000, ms * 1000 + 30000,
 		iif(state > 0, ms * 1000 + 30000, NULL) FROM r`
 
-// largeAttempts differ in what lists look for; the rest is that of the one attempt in given_attempt.
+// largeAttempts differ in what lists look for; the rest is that of the one attempt in given_attempt. Those that
+// succeeded have the keys of their deliveries.
 const largeAttempts = `INSERT INTO webhook_attempt (key, delivery, lease, endpoint, tenant, status, error_code, started_at,
 		completed_at, body, capture)
-	SELECT (ms << 21) + 2, (ms << 21) + 1, 1, endpoint, tenant, state = 2, code, ms * 1000, ms * 1000 + 30000,
+	SELECT (ms << 21) + iif(state = 1, 1, 2), (ms << 21) + 1, 1, endpoint, tenant, state = 2, code, ms * 1000, ms * 1000 + 30000,
 		given_attempt.body, given_attempt.capture FROM r, given_attempt WHERE state > 0`
 
 // largeCounters bring the counters and heads in line with the rows.

@@ -236,6 +236,7 @@ func (c *commit) flushOutcomes() error {
 	}
 	successes, ends := inserter{inserts: saveSuccesses}, inserter{inserts: insertSuccesses}
 	others := inserter{inserts: insertWhole}
+	now := any(c.now)
 	for _, key := range sortedKeys(c.rows) {
 		d := c.rows[key]
 		if !d.dirty {
@@ -244,11 +245,11 @@ func (c *commit) flushOutcomes() error {
 		plain := !c.careful && d.plainSuccess(c.now)
 		switch {
 		case d.folded != nil && plain:
-			ends.add(d.key, d.rest, d.event, d.endpoint, d.tenant, d.typ, d.lastAt, opt(d.lastStatus), d.createdAt, c.now, c.now)
+			ends.add(d.key, d.rest, d.event, d.endpoint, d.tenant, d.typ, d.lastAt, opt(d.lastStatus), d.createdAt, now, now)
 		case d.folded != nil:
 			others.add(append(d.changing(), d.rest, d.event, d.endpoint, d.tenant, d.typ, opt(d.expiresAt), d.createdAt)...)
 		case plain:
-			successes.add(d.key, d.lastAt, opt(d.lastStatus), c.now)
+			successes.add(d.key, d.lastAt, opt(d.lastStatus), now)
 		default:
 			if err := c.save(d); err != nil {
 				return err
