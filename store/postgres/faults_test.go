@@ -84,7 +84,7 @@ func calling[T any](o *outside, call func(context.Context, back) (T, error)) (v 
 // prepared for each anew.
 const empty = `DELETE FROM webhook.endpoint; DELETE FROM webhook.health; DELETE FROM webhook.event; DELETE FROM webhook.delivery;
 	DELETE FROM webhook.queue; DELETE FROM webhook.head; DELETE FROM webhook.note; DELETE FROM webhook.attempt;
-	DELETE FROM webhook.stat; UPDATE webhook.meta SET generation = 0; UPDATE webhook.progress SET pruned_to = 0`
+	DELETE FROM webhook.stat; DELETE FROM webhook.bulk; UPDATE webhook.meta SET generation = 0; UPDATE webhook.progress SET pruned_to = 0`
 
 func (o *outside) open(t *testing.T, pool *pgxpool.Pool) webhook.Store {
 	st, err := calling(o, func(ctx context.Context, _ back) (*postgres.Store, error) {
@@ -98,7 +98,9 @@ func (o *outside) open(t *testing.T, pool *pgxpool.Pool) webhook.Store {
 	return outsideStore{o, st}
 }
 
-// outsideStore has no more than every store: by the server's clock nothing would happen in a bubble.
+var _ webhook.BulkStore = outsideStore{}
+
+// outsideStore does not have the server's clock, by which nothing would happen in a bubble.
 type outsideStore struct {
 	*outside
 	st *postgres.Store
@@ -187,4 +189,26 @@ func (s outsideStore) ListAttempts(_ context.Context, q webhook.AttemptQuery) ([
 
 func (s outsideStore) Stats(_ context.Context, now time.Time, q webhook.StatsQuery) (webhook.Stats, error) {
 	return calling(s.outside, func(ctx context.Context, _ back) (webhook.Stats, error) { return s.st.Stats(ctx, now, q) })
+}
+
+func (s outsideStore) CreateBulkRetry(_ context.Context, row webhook.BulkRetryRow) error {
+	_, err := calling(s.outside, func(ctx context.Context, _ back) (struct{}, error) { return struct{}{}, s.st.CreateBulkRetry(ctx, row) })
+	return err
+}
+
+func (s outsideStore) UpdateBulkRetry(_ context.Context, id string, change func(*webhook.BulkRetryRow) error) (webhook.BulkRetryRow, error) {
+	return calling(s.outside, func(ctx context.Context, b back) (webhook.BulkRetryRow, error) {
+		return s.st.UpdateBulkRetry(ctx, id, func(row *webhook.BulkRetryRow) (err error) {
+			b(func() { err = change(row) })
+			return err
+		})
+	})
+}
+
+func (s outsideStore) GetBulkRetry(_ context.Context, id string) (webhook.BulkRetryRow, error) {
+	return calling(s.outside, func(ctx context.Context, _ back) (webhook.BulkRetryRow, error) { return s.st.GetBulkRetry(ctx, id) })
+}
+
+func (s outsideStore) ListBulkRetries(_ context.Context, q webhook.BulkRetryQuery) ([]webhook.BulkRetryRow, error) {
+	return calling(s.outside, func(ctx context.Context, _ back) ([]webhook.BulkRetryRow, error) { return s.st.ListBulkRetries(ctx, q) })
 }

@@ -225,6 +225,9 @@ func (s *scenario) bulkRetry(failed []*sending) {
 	}
 	if _, ok := s.real.(webhook.BulkStore); !ok {
 		for _, k := range failed {
+			if s.how.done {
+				k.atMost++ // a Retry whose answer was lost is repeated
+			}
 			s.insist(func() error { return s.Retry(s.t.Context(), k.receipt.DeliveryIDs[0]) })
 		}
 		return
