@@ -45,7 +45,7 @@ type Endpoint struct {
 	Secrets     []Secret        `json:"secrets"`
 	Auth        *Auth           `json:"auth"`
 	ClientCert  *ClientCert     `json:"clientCert"`
-	RateLimit   float64         `json:"rateLimit"`   // attempts a second; 0: none
+	RateLimit   float64         `json:"rateLimit"`   // attempts a second, at least one an hour; 0: none
 	MaxInFlight int             `json:"maxInFlight"` // attempts at once; 0: Config.PerEndpoint
 	Timeout     time.Duration   `json:"timeoutMs"`   // of an attempt; 0: Config.AttemptTimeout; ≤ 5 min
 	Retry       []time.Duration `json:"retryMs"`     // own waits between attempts, ±20 %; empty: Config.Retry

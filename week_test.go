@@ -17,7 +17,7 @@ import (
 
 // TestAWeek lives through a week, and the days after it that the last retries take, with an event to 1,000
 // endpoints every three hours. Receivers have outages, short and long, answer 410, or never work; operators
-// pause, enable and delete endpoints and retry in bulk; retention takes rows. A plain model, below, says how
+// pause, disable, enable and delete endpoints and retry in bulk; retention takes rows. A plain model, below, says how
 // each delivery must have ended.
 func TestAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -116,6 +116,12 @@ func newWeek(t *testing.T, endpoints int) *week {
 		case 13:
 			f.kind, f.from = "ordered outage", n%100
 			f.to = f.from + 1 + n%24
+		case 15:
+			f.kind, f.from = "disabled", n%100
+			f.to = f.from + 1 + n%60
+		case 16:
+			f.kind, f.from = "paused", n%30
+			f.to = f.from + retentionHours + 10 // what it holds outlives Retention
 		}
 		e := webhook.Endpoint{URL: fmt.Sprintf("https://r%d.example/", n), Ordered: f.kind == "ordered outage"}
 		if n%20 == 14 {
@@ -164,7 +170,9 @@ func (w *week) operate() {
 			require.NoError(w.t, w.PauseEndpoint(ctx, id))
 		case f.kind == "paused" && w.hour == f.to:
 			require.NoError(w.t, w.UnpauseEndpoint(ctx, id))
-		case f.kind == "gone and fixed" && w.hour == fixedHour:
+		case f.kind == "disabled" && w.hour == f.from:
+			require.NoError(w.t, w.DisableEndpoint(ctx, id, "did not pay"))
+		case f.kind == "gone and fixed" && w.hour == fixedHour, f.kind == "disabled" && w.hour == f.to:
 			require.NoError(w.t, w.EnableEndpoint(ctx, id))
 		case f.kind == "long outage" && w.hour == bulkHour:
 			made, err := w.BulkRetry(ctx, webhook.DeliveryQuery{EndpointID: id, FinishedSince: w.at(f.from)}, webhook.BulkRetryOptions{})
@@ -250,7 +258,7 @@ func (w *week) check() {
 	require.Greater(w.t, pruned, len(w.sent)/2)
 	require.NotZero(w.t, bulk)
 	require.EqualValues(w.t, bulk, w.again)
-	require.Equal(w.t, 250, w.ends.gone, "200 by 410, 50 after five days")
+	require.Equal(w.t, 300, w.ends.gone, "200 by 410, 50 after five days, 50 by operators")
 	stats, err := w.Stats(w.t.Context(), webhook.StatsQuery{})
 	require.NoError(w.t, err)
 	require.Zero(w.t, stats.Pending)

@@ -54,6 +54,9 @@ func role(ctx context.Context) error {
 	if len(os.Args) == 3 && os.Args[1] == "receive" {
 		return receiver.Serve(os.Args[2], os.Stdin, os.Stdout)
 	}
+	if child, err := sender.RunAsChild(ctx); child {
+		return err
+	}
 	if len(os.Args) == 2 && os.Args[1] == "measure" {
 		return peer.Run(ctx, os.Stdin, os.Stdout, sender.Senders, sender.Studies)
 	}

@@ -45,6 +45,8 @@ func plan() []row {
 		row{name: "memory/batch", ours: true, task: batches(2, 64, 500)}.of("memory", nil),
 		row{name: "postgres/batch", ours: true, postgres: true, task: batches(2, 64, 500)}.of("postgres", nil),
 		row{name: "postgres/send32", ours: true, postgres: true, task: callers(32, 1000)}.of("postgres", nil),
+		row{name: "postgres-2/batch", postgres: true, task: batches(4, 64, 1000)}.of("processes", map[string]int{"processes": 2}),
+		row{name: "postgres-4/batch", postgres: true, task: batches(8, 64, 2000)}.of("processes", map[string]int{"processes": 4}),
 		row{name: "river-postgres/batch", postgres: true, task: batches(1, 2000, 8000)}.of("river-postgres", map[string]int{"workers": 1000, "fetch_ms": 50}),
 		row{name: "river-postgres/send32", postgres: true, task: callers(32, 1000)}.of("river-postgres", map[string]int{"workers": 200, "fetch_ms": 50}),
 		row{name: "river-sqlite/batch", module: "riversqlite", task: batches(1, 200, 400)}.of("river-sqlite", map[string]int{"workers": 100, "fetch_ms": 1}),

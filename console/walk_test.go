@@ -164,6 +164,54 @@ func TestWalkSearch(t *testing.T) {
 	require.Equal(t, 1, p.rows())
 }
 
+// What is not wanted any more is canceled, and the overview says in numbers what its pictures show.
+func TestWalkCancel(t *testing.T) {
+	p := visit(t, operator)
+	e := p.endpoint()
+	p.receiver.Script(503, 503, 503, 200)
+	for range 3 {
+		p.send("order.paid")
+	}
+	p.send("order.created")
+	require.NoError(t, p.d.PauseEndpoint(t.Context(), e.ID))
+	receipt, err := p.d.Send(t.Context(), webhook.Event{Type: "order.created", Payload: []byte("{}")})
+	require.NoError(t, err)
+	p.open("deliveries/" + receipt.DeliveryIDs[0])
+	require.Contains(t, p.text(".says"), "Its endpoint is paused or disabled. It is paused.")
+	p.followText("Cancel")
+	require.Contains(t, p.text(".note"), "The delivery was canceled.")
+	canceled := p.stored(receipt.DeliveryIDs[0])
+	require.Equal(t, webhook.StateCanceled, canceled.State)
+	require.Contains(t, p.text(".says"), "Canceled by a person")
+
+	b, err := p.d.BulkRetry(t.Context(), webhook.DeliveryQuery{AllTenants: true, EventType: "order.paid"}, webhook.BulkRetryOptions{Rate: 0.1})
+	require.NoError(t, err)
+	p.open("bulk-retries/" + b.ID)
+	p.followText("Cancel")
+	require.Contains(t, p.text(".note"), "The bulk retry is being canceled.")
+	p.waitFor(`document.querySelector("h1 .badge").textContent === "Canceled"`)
+	b, err = p.d.GetBulkRetry(t.Context(), b.ID)
+	require.NoError(t, err)
+	require.Equal(t, webhook.BulkRetryCanceled, b.State)
+	require.Less(t, b.Requeued, int64(3))
+
+	stats, err := p.d.Stats(t.Context(), webhook.StatsQuery{AllTenants: true})
+	require.NoError(t, err)
+	var succeeded, failed int64
+	for _, h := range stats.Hours {
+		succeeded, failed = succeeded+h.Succeeded, failed+h.Failed
+	}
+	require.Equal(t, []int64{1, 3}, []int64{succeeded, failed})
+	column := func(n int) int64 {
+		return eval[int64](p, fmt.Sprintf(`[...document.querySelectorAll("#numbers tbody tr")].reduce((sum, row) => sum + Number(row.cells[%d].textContent), 0)`, n))
+	}
+	for _, page := range []string{"", "?range=7d"} {
+		p.open(page)
+		p.click("#numbers summary")
+		require.Equal(t, []int64{succeeded, failed}, []int64{column(1), column(2)}, page)
+	}
+}
+
 // Updates come by themselves, until they are paused.
 func TestWalkLive(t *testing.T) {
 	p := visit(t, single)

@@ -17,14 +17,11 @@ func main() {
 	defer store.Close()
 	d, err := webhook.New(store, webhook.Config{})
 	check(err)
-
 	endpoint, err := d.CreateEndpoint(ctx, webhook.Endpoint{
-		URL:          os.Args[1],
-		AllowPrivate: webhook.Loopback, // only to try it out with a receiver on this machine
+		URL: os.Args[1], AllowPrivate: webhook.Loopback, // loopback: only to try it out on this machine
 	})
 	check(err)
 	fmt.Println("The receiver verifies with", endpoint.Secrets[0].Value)
-
 	receipt, err := d.Send(ctx, webhook.Event{Type: "order.created", Payload: []byte(`{"order":1}`)})
 	check(err)            // no error: it is on disk
 	check(d.RunOnce(ctx)) // delivers what is due; a service calls Run in a goroutine

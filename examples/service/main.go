@@ -4,9 +4,10 @@
 //	go run ./examples/service -traffic
 //
 // and then look at http://127.0.0.1:8080/webhooks/. With -traffic it makes up orders, and receivers for
-// them that work, fail now and then, or are down. Without, place orders yourself:
+// them that work, fail now and then, or are down. Without, name a receiver of yours and place orders yourself:
 //
-//	curl -d '{"item":"tea"}' http://127.0.0.1:8080/orders
+//	go run ./examples/service -url http://127.0.0.1:9000/hooks
+//	curl -d '{"customer":"acme","item":"tea"}' http://127.0.0.1:8080/orders
 package main
 
 import (
@@ -35,6 +36,7 @@ type options struct {
 	addr     string
 	db       string
 	password string
+	url      string
 	traffic  bool
 }
 
@@ -43,6 +45,7 @@ func main() {
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8080", "listen on this `address`")
 	flag.StringVar(&o.db, "db", "service.db", "SQLite `file`")
 	flag.StringVar(&o.password, "password", "", "of the console's user \"admin\" (default: a new one, printed; none for a loopback address)")
+	flag.StringVar(&o.url, "url", "", "tell this `URL` of the orders of the customer acme")
 	flag.BoolVar(&o.traffic, "traffic", false, "make up orders and receivers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -69,6 +72,11 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	s := &service{d: d, password: passwordFor(o, listener.Addr())}
+	if o.url != "" {
+		if err := s.subscribe(ctx, o.url); err != nil {
+			return err
+		}
+	}
 	fmt.Printf("The console is at http://%s/webhooks/\n", listener.Addr())
 
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
@@ -140,6 +148,25 @@ func passwordFor(o options, addr net.Addr) string {
 	return password
 }
 
+// subscribe has acme told at a URL, unless an earlier run did.
+func (s *service) subscribe(ctx context.Context, url string) error {
+	known, err := s.d.ListEndpoints(ctx, webhook.EndpointQuery{TenantID: "acme", Limit: 500})
+	if err != nil {
+		return err
+	}
+	for _, e := range known {
+		if e.URL == url {
+			return nil
+		}
+	}
+	e, err := s.d.CreateEndpoint(ctx, webhook.Endpoint{TenantID: "acme", URL: url, AllowPrivate: webhook.Loopback})
+	if err != nil {
+		return err
+	}
+	fmt.Println("Your receiver verifies with", e.Secrets[0].Value)
+	return nil
+}
+
 type order struct {
 	Number   int64  `json:"number"`
 	Customer string `json:"customer"`
@@ -149,7 +176,7 @@ type order struct {
 func (s *service) placeOrder(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 4<<10))
 	var o order
-	if err != nil || json.Unmarshal(body, &o) != nil || o.Item == "" {
+	if err != nil || json.Unmarshal(body, &o) != nil || o.Customer == "" || o.Item == "" {
 		http.Error(w, `want {"customer":"acme","item":"tea"}`, http.StatusBadRequest)
 		return
 	}

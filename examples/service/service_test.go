@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,13 +66,20 @@ func TestServiceWithTraffic(t *testing.T) {
 }
 
 func TestServiceTakesOrders(t *testing.T) {
-	url := start(t, options{})
+	received := make(chan string, 1)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		received <- string(body)
+	}))
+	t.Cleanup(receiver.Close)
+	url := start(t, options{url: receiver.URL})
 	res, err := http.Post(url+"/orders", "application/json", strings.NewReader(`{"customer":"acme","item":"tea"}`))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	require.NoError(t, res.Body.Close())
 	_, body := get(t, url+"/webhooks/events?tenant=acme")
 	require.Contains(t, body, "order.created")
+	require.JSONEq(t, `{"number":1,"customer":"acme","item":"tea"}`, <-received)
 	res, err = http.Post(url+"/orders", "application/json", strings.NewReader(`{}`))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadRequest, res.StatusCode)

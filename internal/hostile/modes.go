@@ -3,8 +3,10 @@ package hostile
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -127,11 +129,29 @@ func answering(text string) func(*conversation) {
 	return afterRequest(func(c *conversation) { _ = c.say(text) })
 }
 
+// startRefused takes a port where nobody listens, by a connection that goes out from it: a port that was
+// merely closed may be another test's by the time it is dialled.
 func startRefused(l *Lab, s *Server) {
 	listener := l.listen()
-	s.listener, s.URL = listener, "http://"+listener.Addr().String()+"/hook"
-	listener.Close()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s.listener = &takenPort{listener, conn}
+	s.URL = "http://" + s.Addr() + "/hook"
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.servers = append(l.servers, s)
 }
+
+type takenPort struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (p *takenPort) Addr() net.Addr { return p.conn.LocalAddr() }
+
+func (p *takenPort) Close() error { return errors.Join(p.conn.Close(), p.Listener.Close()) }
 
 // serveGzipBomb sends what unpacks to a thousand times as much, without end.
 func serveGzipBomb(c *conversation) {

@@ -225,7 +225,7 @@ func appendMap(p []byte, m map[string]string) []byte {
 	return p
 }
 
-// ErrDamaged: what a column holds was not written by this package.
+// ErrDamaged says that what a column holds was not written by this package.
 var ErrDamaged = errors.New("a packed column is damaged")
 
 // Reader reads what was packed. After a fault it reads zeros; End reports it.

@@ -24,14 +24,14 @@ type book struct {
 	// The result, filled in by the comparison.
 	kills, events, deliveries, requests, lost, stuck, givenUp, duplicates, interrupted, integrity, fullTimes int
 
-	postgres                               bool // errors of Send say nothing, most of them
-	terminated, crashes, stopped, overlaps int
-	codes                                  map[int]int // errors by SQLite's code
-	slowestOpen                            time.Duration
-	slowestSend                            time.Duration
-	slowestError                           time.Duration
-	slowestDrain                           time.Duration
-	faults                                 []error
+	postgres                                       bool // errors of Send say nothing, most of them
+	terminated, crashes, stopped, overlaps, fenced int
+	codes                                          map[int]int // errors by SQLite's code
+	slowestOpen                                    time.Duration
+	slowestSend                                    time.Duration
+	slowestError                                   time.Duration
+	slowestDrain                                   time.Duration
+	faults                                         []error
 }
 
 // sent is one event as its senders saw it.

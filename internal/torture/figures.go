@@ -18,7 +18,7 @@ type figures struct {
 	Errors                                                 map[int]int // by SQLite's code
 	TakeOver, LastOver, Open, Send, Error, Drain, Recovery time.Duration
 	Integrity                                              int // checks passed
-	Terminated, Crashes, Stopped, Overlaps                 int // with Postgres
+	Terminated, Crashes, Stopped, Overlaps, Fenced         int // with Postgres
 	Took                                                   time.Duration
 }
 
@@ -41,6 +41,7 @@ func (b *book) sum(f *figures) {
 	f.Crashes += b.crashes
 	f.Stopped += b.stopped
 	f.Overlaps += b.overlaps
+	f.Fenced += b.fenced
 	for _, s := range b.sends {
 		if s.status == sendAcked {
 			f.Acked++
@@ -82,6 +83,7 @@ func (f *figures) print(w io.Writer, o options) {
 		line("connections terminated", f.Terminated, "")
 		line("crashes of the server", f.Crashes, "pg_ctl stop -m immediate")
 		line("processes stopped", f.Stopped, fmt.Sprintf("by SIGSTOP, for %v", o.StopFor))
+		line("results fenced off", f.Fenced, "failures that a stopped process brought after its lease")
 		line("slowest take-over", f.TakeOver.Round(time.Millisecond), fmt.Sprintf("of a lease of %v; the limit is %v", pgLease, o.TakeOver))
 		line("slowest Send", f.Send.Round(time.Millisecond), "")
 		line("errors of Send", f.Errors[0], "sent again later")

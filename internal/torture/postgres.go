@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/packed"
 	"github.com/outhook/webhook/internal/pgtest"
 	"github.com/outhook/webhook/store/postgres"
 	"github.com/outhook/webhook/store/sqlite"
@@ -159,7 +160,12 @@ func (r *round) crashServer(ctx context.Context) {
 	}
 }
 
-// stopProcesses lets a process work, stops it for two leases, lets it go on with what it had, and kills it.
+// longestTrap is how long a process that is to be stopped may go without a request that is refused.
+const longestTrap = 20 * time.Second
+
+// stopProcesses lets a process work, stops it for two leases while it has a request under way that will be
+// refused, lets it go on with what it had, and kills it. Its result comes late, for a lease that others took
+// over, and must change nothing.
 func (r *round) stopProcesses(ctx context.Context) {
 	random := r.random(102)
 	for n := 0; ctx.Err() == nil; n++ {
@@ -170,10 +176,15 @@ func (r *round) stopProcesses(ctx context.Context) {
 			return
 		}
 		pause(ctx, 2*time.Second+time.Duration(random.Int64N(int64(2*time.Second))))
+		select {
+		case <-r.receiver.trap(name):
+		case <-time.After(longestTrap):
+		case <-ctx.Done():
+		}
 		stopErr := p.stopped(true)
 		whole := pause(ctx, r.o.StopFor)
 		err = errors.Join(stopErr, p.stopped(false))
-		pause(ctx, 3*time.Second)
+		pause(ctx, 5*time.Second)
 		if err = errors.Join(err, p.kill()); err != nil {
 			r.book.fail(fmt.Errorf("process %s: %w", name, err))
 		}
@@ -191,6 +202,41 @@ func (b *book) count(change func(b *book)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	change(b)
+}
+
+// checkFence looks at failures that came when a later lease of the delivery had been used: they are on record,
+// and must not have taken effect.
+func (c *comparison) checkFence(ctx context.Context) error {
+	if !c.r.o.Postgres {
+		return nil
+	}
+	db, err := pgx.Connect(ctx, c.r.url)
+	if err != nil {
+		return err
+	}
+	defer func() { c.r.book.fail(db.Close(ctx)) }()
+	rows, err := db.Query(ctx, `SELECT body, delivery, lease FROM webhook.attempt a WHERE status = 1 AND EXISTS (
+		SELECT FROM webhook.attempt WHERE delivery = a.delivery AND lease > a.lease AND started_at < a.completed_at)`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var body []byte
+		var delivery, lease int64
+		if err := rows.Scan(&body, &delivery, &lease); err != nil {
+			return err
+		}
+		b, err := packed.UnpackBody(body, 0, &webhook.DeliveryAttempt{})
+		if err != nil {
+			return err
+		}
+		if b.Applied {
+			c.failf("the failure of delivery %d under lease %d took effect, though a later lease was in use", delivery, lease)
+		}
+		c.r.book.count(func(b *book) { b.fenced++ })
+	}
+	return rows.Err()
 }
 
 // checkLeases: nobody sent a delivery while another's lease on it was valid, and what the dead and the

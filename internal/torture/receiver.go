@@ -27,6 +27,8 @@ type receiver struct {
 	active map[string]int // the same, not answered yet
 	twice  int            // requests that came while another of the same delivery was active
 	broken error
+	prey   string        // the first part of the keys that a trap is for
+	sprung chan struct{} // the trap; nil: none is set
 }
 
 // entry is one line of the ledger.
@@ -74,6 +76,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	n := r.enter(&e, b)
 	if b.hangs && n > 1 {
 		b.delay = 0
+	}
+	if e.Status != http.StatusOK && r.trapped(e.Key) {
+		b.delay = trapDelay
 	}
 	select {
 	case <-time.After(b.delay):
@@ -123,6 +128,29 @@ func (r *receiver) behaviour(eventID string, path int) behaviour {
 		b.delay, b.hangs = drainTimeout+time.Second, true
 	}
 	return b
+}
+
+// trapDelay is how long the answer waits that a process is to be stopped before.
+const trapDelay = 300 * time.Millisecond
+
+// trap returns a channel that is closed when the next request comes in for one of a process's own events
+// that is going to be refused. Its answer then waits a moment.
+func (r *receiver) trap(process string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prey, r.sprung = process+".", make(chan struct{})
+	return r.sprung
+}
+
+func (r *receiver) trapped(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sprung == nil || !strings.HasPrefix(key, r.prey) {
+		return false
+	}
+	close(r.sprung)
+	r.sprung = nil
+	return true
 }
 
 // entries reads the ledger.

@@ -62,11 +62,12 @@ func TestPostgres(t *testing.T) {
 		t.Skip("SKIPPED: it takes most of a minute, and the race detector is too slow for it")
 	}
 	f := run(t, func(o *options) {
-		o.Postgres, o.Procs, o.Cycles, o.Load = true, 4, 14, 15
+		o.Postgres, o.Procs, o.Cycles, o.Load = true, 4, 28, 15
 		o.MinLife, o.MaxLife, o.CrashEvery = 3*time.Second, 7*time.Second, 8*time.Second
 		o.StopFor, o.TakeOver = pgLease+time.Second, pgLease+35*time.Second // the machine is shared with other tests
 	})
 	require.Zero(t, f.Overlaps)
 	require.Positive(t, f.Crashes)
 	require.Positive(t, f.Terminated)
+	require.Positive(t, f.Fenced, "no result came late: the fence was not put to the test")
 }

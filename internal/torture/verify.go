@@ -37,6 +37,7 @@ func (r *round) verify(ctx context.Context) {
 	c.checkSends()
 	c.checkRequests()
 	c.checkLeases()
+	r.book.fail(c.checkFence(ctx))
 	for id := range c.deliveries {
 		c.checkDelivery(id)
 	}
@@ -186,13 +187,13 @@ func (c *comparison) checkDelivery(id string) {
 	switch {
 	case !d.State.Final():
 		c.r.book.stick()
-		c.failf("stuck: delivery %s is %s", id, d.State)
+		c.failf("stuck: delivery %s to endpoint %d is %s", id, at.path, d.State)
 	case d.State == webhook.StateExhausted && c.crashed(id) >= freeCrashes+refusalsAllowed:
 		c.r.book.giveUp()
 	case d.State != webhook.StateSucceeded:
 		c.failf("delivery %s is %s (%s), though its receiver refused it only %d times", id, d.State, d.FailureCode, b.refusals)
 	}
-	answered, interrupted := 0, 0
+	answered, interrupted, late, won := 0, 0, 0, 0
 	numbers := map[int]bool{}
 	for _, a := range c.attempts[id] {
 		numbers[a.AttemptNumber] = true
@@ -200,6 +201,12 @@ func (c *comparison) checkDelivery(id string) {
 			interrupted++
 		} else {
 			answered++
+			// The result of a process that was stopped takes the place of an interrupted attempt.
+			if a.Status == webhook.AttemptSucceeded {
+				won++
+			} else if c.overtaken(id, &a) {
+				late++
+			}
 		}
 	}
 	for n := range len(c.attempts[id]) {
@@ -210,22 +217,21 @@ func (c *comparison) checkDelivery(id string) {
 	if answered > len(c.requests[at]) {
 		c.failf("delivery %s has %d answered attempts, but %d requests arrived", id, answered, len(c.requests[at]))
 	}
-	twice := c.duplicates(at)
-	if c.r.o.Postgres && twice > interrupted {
-		// A process that was stopped brings its success late, in the place of the interrupted attempt.
-		for _, a := range c.attempts[id] {
-			if a.Status == webhook.AttemptSucceeded {
-				twice--
-			}
-		}
-		twice++ // the first success is none too many
-	}
-	if twice > interrupted {
-		c.failf("delivery %s was repeated %d times after success, with %d interrupted attempts", id, twice, interrupted)
+	late += max(0, won-1)
+	if twice := c.duplicates(at); twice > interrupted+late {
+		c.failf("delivery %s was repeated %d times after success, with %d interrupted attempts and %d late ones", id, twice, interrupted, late)
 	}
 	if c.r.o.Term && interrupted > 0 && !b.hangs {
 		c.failf("an attempt of delivery %s was interrupted, though there was time to drain", id)
 	}
+}
+
+// overtaken reports whether another attempt of the delivery began before this one, of a process that was
+// stopped, had ended.
+func (c *comparison) overtaken(id string, a *webhook.DeliveryAttempt) bool {
+	return slices.ContainsFunc(c.attempts[id], func(other webhook.DeliveryAttempt) bool {
+		return other.AttemptNumber > a.AttemptNumber && other.StartedAt.Before(a.CompletedAt)
+	})
 }
 
 // A crash is not charged to a delivery, but from the eleventh in a row on it is: the delivery may be

@@ -15,8 +15,8 @@ import (
 // errAgain: a batch was not as plain as it looked, nothing was stored; take the careful way.
 var errAgain = errors.New("postgres: not a plain batch")
 
-// Commit implements [webhook.Store]. The first try takes for granted that IDs are new, sends all rows of
-// a kind in one statement and counts them. If that fails, the batch is rolled back and what stands in the
+// Commit implements [webhook.Store]. The first try takes for granted that IDs are new, and sends all rows of
+// a kind in one statement. If that fails, the batch is rolled back and what stands in the
 // store already is read before anything is written; that may have to be repeated when others write
 // the same at the same time.
 func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, err error) {
@@ -35,7 +35,7 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 			s.handed.put(c.handed)
 			return c.result, nil
 		}
-		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique) {
+		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique, codeDivision) {
 			break
 		}
 	}
@@ -47,6 +47,7 @@ type commit struct {
 	*session
 	batch   *webhook.Batch
 	careful bool
+	ask     bool            // whether rows stand already; else a statement fails if one does
 	busy    map[string]bool // idempotency keys held by open transactions
 	now     int64
 	result  webhook.Result
@@ -68,16 +69,29 @@ type commit struct {
 }
 
 func newCommit(q *session, b *webhook.Batch, busy map[string]bool, careful bool) *commit {
+	// A key that others may have just taken is nothing for the server to log as an error.
+	ask := careful || q.s.bound || hasKeys(b)
 	return &commit{
-		session: q, batch: b, careful: careful, busy: busy, now: b.Now.UnixMicro(),
-		events: gathered{form: insertEvents}, deliveries: gathered{form: insertDeliveries},
-		entries: gathered{form: insertEntries}, attempts: gathered{form: insertAttempts},
+		session: q, batch: b, careful: careful, ask: ask, busy: busy, now: b.Now.UnixMicro(),
+		events: gathered{form: insertEvents.form(ask)}, deliveries: gathered{form: insertDeliveries.form(ask)},
+		entries: gathered{form: insertEntries}, attempts: gathered{form: insertAttempts.form(ask)},
 		stats: stats{}, rows: map[int64]*delivery{}, health: map[int64]*health{},
 		result: webhook.Result{
 			Sends:    make([]webhook.SendResult, len(b.Sends)),
 			Outcomes: make([]webhook.OutcomeResult, len(b.Outcomes)),
 		},
 	}
+}
+
+func hasKeys(b *webhook.Batch) bool {
+	for i := range b.Sends {
+		for j := range b.Sends[i].Events {
+			if b.Sends[i].Events[j].Event.IdempotencyKey != "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *commit) run() error {
@@ -156,8 +170,7 @@ func (c *commit) send(i int) error {
 	return nil
 }
 
-// flushSends writes what was gathered of new events, those with idempotency keys in the order of their
-// keys: transactions that have several of them in common wait for each other in one direction.
+// flushSends writes what was gathered of new events.
 func (c *commit) flushSends() error {
 	var list []*statement
 	var want []int64
@@ -167,11 +180,21 @@ func (c *commit) flushSends() error {
 			list = append(list, g.statement())
 		}
 	}
+	return c.write(list, want)
+}
+
+// write runs statements that must change so many rows, the first ones. Those that do not ask fail by
+// themselves, and need no round trip of their own.
+func (c *commit) write(list []*statement, want []int64) error {
+	if !c.ask {
+		c.later(list...)
+		return nil
+	}
 	if err := c.session.run(list...); err != nil {
 		return err
 	}
-	for i, s := range list {
-		if s.changed != want[i] {
+	for i, n := range want {
+		if list[i].changed != n {
 			return errAgain
 		}
 	}
@@ -362,9 +385,9 @@ func (c *commit) insert(f *freshEvent) error {
 	return nil
 }
 
-var insertDeliveries = inserting("webhook.delivery",
+var insertDeliveries = insertingNew("webhook.delivery",
 	`key rest event endpoint tenant:text type:text next_at due_at owner:text? leased_at? lease created_at updated_at
-	expires_at? queued:truth`, "ON CONFLICT DO NOTHING")
+	expires_at? queued:truth`, "")
 
 func (c *commit) handOver(endpoint, until int64, d ident, event int64, tenant string, created int64) {
 	c.handNotes.lower(endpoint, until, d.key, 0, false)

@@ -274,6 +274,21 @@ func (f field) value() string {
 	return "u." + f.name
 }
 
+// inserts are two forms of one insertion. The plain one fails if a key is there already, which is cheaper
+// than to ask before each row; the other leaves such rows out.
+type inserts struct{ plain, asking *form }
+
+func insertingNew(table, spec, order string) inserts {
+	return inserts{inserting(table, spec, ""), inserting(table, spec, order+"ON CONFLICT DO NOTHING")}
+}
+
+func (i inserts) form(ask bool) *form {
+	if ask {
+		return i.asking
+	}
+	return i.plain
+}
+
 // inserting makes the form that inserts into a table. tail is ON CONFLICT … or "".
 func inserting(table, spec, tail string) *form {
 	fields := fieldsOf(spec)

@@ -148,10 +148,12 @@ func (q *session) eventOf(key int64) (h *eventHead, err error) {
 	return h, err
 }
 
-var insertEvents = inserting("webhook.event",
+// Those with idempotency keys go in the order of their keys: transactions that have several of them in common
+// wait for each other in one direction.
+var insertEvents = insertingNew("webhook.event",
 	`key rest tenant:text type:text created_at deliveries:blob payload:blob attributes:text? content_type:text?
 	headers:text? endpoint_ids:text? deliver_at? expires_at? trace_context:text? idempotency_key:text? fingerprint:blob`,
-	"ORDER BY u.tenant, u.idempotency_key, u.key ON CONFLICT DO NOTHING")
+	"ORDER BY u.tenant, u.idempotency_key, u.key ")
 
 // addEvent gathers an event's row.
 func (c *commit) addEvent(f *freshEvent) {

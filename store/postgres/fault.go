@@ -16,6 +16,7 @@ import (
 // SQLSTATEs that the package acts on.
 const (
 	codeUnique        = "23505"
+	codeDivision      = "22012" // what a statement makes of rows that it did not find
 	codeSerialization = "40001"
 	codeDeadlock      = "40P01"
 	codeLockTimeout   = "55P03"

@@ -133,11 +133,13 @@ func deleteNotes(over []*handedNote) []*statement {
 		FOR UPDATE OF n SKIP LOCKED)`, args: []any{ats, ids}}}
 }
 
-// endFirst writes the success of deliveries that were handed over, if they are as they went in.
-const endFirst = `UPDATE webhook.delivery t SET state = 1, attempts = 1, trigger = 1, next_at = NULL, due_at = NULL, owner = NULL,
+// endFirst writes the success of deliveries that were handed over, if they are as they went in; it divides by
+// zero if one is not.
+const endFirst = `WITH done AS (UPDATE webhook.delivery t SET state = 1, attempts = 1, trigger = 1, next_at = NULL, due_at = NULL, owner = NULL,
 	leased_at = NULL, last_at = u.last_at, last_status = u.last_status, updated_at = $4, finished_at = $4
 	FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS u(key, last_at, last_status)
-	WHERE t.key = u.key AND t.lease = 1 AND t.state = 0 AND NOT t.queued`
+	WHERE t.key = u.key AND t.lease = 1 AND t.state = 0 AND NOT t.queued RETURNING 1)
+	SELECT 1 / (count(*) = cardinality($1::bigint[]))::int FROM done`
 
 // handedColumns are the columns of endFirst's rows.
 type handedColumns struct{ keys, lastAt, lastStatus []int64 }
@@ -147,7 +149,8 @@ func (h *handedColumns) add(d *delivery) {
 }
 
 func (h *handedColumns) statement(now int64) *statement {
-	return &statement{sql: endFirst, args: []any{h.keys, h.lastAt, h.lastStatus, now}}
+	return &statement{sql: endFirst, args: []any{h.keys, h.lastAt, h.lastStatus, now},
+		scan: func(row) error { return nil }}
 }
 
 // enqueue enters deliveries into the queue that were handed over and have come to nothing else. Their rows

@@ -39,3 +39,63 @@ func TestASuccessIsAHOTUpdate(t *testing.T) {
 	}, 10*time.Second, 100*time.Millisecond)
 	require.GreaterOrEqual(t, hot, 950, "of 1,000")
 }
+
+// What is handed over is in no queue while it goes well: its note goes with the last of its results. A result
+// that is no success puts it there.
+func TestHandedOver(t *testing.T) {
+	pool := pgtest.Pool(t, pgtest.Database(t), 2)
+	st := open(t, pool)
+	m := &maker{t: t, st: st, now: time.Now()}
+	endpoint := m.endpoint()
+	rows := func(table string) (n int) {
+		require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM webhook.`+table).Scan(&n))
+		return n
+	}
+	commit := func(b webhook.Batch) {
+		b.Now = m.now
+		_, err := st.Commit(t.Context(), b)
+		require.NoError(t, err)
+	}
+	pending := func() int64 {
+		s, err := st.Stats(t.Context(), m.now, webhook.StatsQuery{})
+		require.NoError(t, err)
+		return s.Pending
+	}
+	send := func() (ids []string) {
+		var b webhook.Batch
+		for range 3 {
+			g := m.send(m.generation(), endpoint, "me")
+			b.Sends, ids = append(b.Sends, g), append(ids, g.Events[0].Deliveries[0].ID)
+		}
+		commit(b)
+		require.EqualValues(t, 3, pending())
+		require.Equal(t, 1, rows("note"))
+		require.Zero(t, rows("queue"))
+		return ids
+	}
+	for i, deliveryID := range send() {
+		require.Equal(t, 1, rows("note"), "%d results", i)
+		commit(webhook.Batch{Outcomes: []webhook.Outcome{m.success(deliveryID)}})
+	}
+	require.Zero(t, rows("note"))
+	require.Zero(t, pending())
+
+	ids := send()
+	failed := m.success(ids[0])
+	failed.State, failed.NextAt, failed.Failed = webhook.StateScheduled, m.now.Add(time.Hour), 1
+	failed.Attempt.Status = webhook.AttemptFailed
+	commit(webhook.Batch{Outcomes: []webhook.Outcome{failed, m.success(ids[1])}, Returned: []webhook.Return{{DeliveryID: ids[2], Lease: 1}}})
+	require.Equal(t, 2, rows("queue"))
+	require.EqualValues(t, 2, pending())
+
+	// An endpoint that becomes ordered waits for what is under way.
+	commit(webhook.Batch{Sends: []webhook.SendGroup{m.send(m.generation(), endpoint, "me")}})
+	require.Equal(t, 2, rows("queue"))
+	_, err := st.UpdateEndpoint(t.Context(), endpoint, func(e *webhook.EndpointRow) error {
+		e.Ordered = true
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, 3, rows("queue"))
+	require.EqualValues(t, 3, pending())
+}

@@ -24,7 +24,7 @@ func (c *claim) lease() error {
 		ORDER BY key FOR UPDATE SKIP LOCKED`, c.keys); err != nil {
 		return err
 	}
-	save, attempts := newSaver(), gathered{form: insertAttempts}
+	save, attempts := newSaver(), gathered{form: insertAttempts.asking}
 	var plain, events []int64
 	by := c.by
 	c.by = nil

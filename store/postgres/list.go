@@ -176,6 +176,7 @@ func (l *deliveryList) sql() (sql string, args []any, found bool, err error) {
 	switch {
 	case strings.HasPrefix(from, "("):
 		sources[0].order = "q.key" // the planner does not see that this is the same
+		sources = append(sources, listing{handedOver, "q.key", append(slices.Clone(w.terms), "NOT d.queued")})
 	case l.EventID == "":
 		sources = deliveryTimes.sources(w, l.Since, l.Until)
 	}
@@ -231,11 +232,14 @@ func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
 		return "webhook.delivery d", true, nil
 	}
 	// What is pending is few, as a rule: the queue goes first, whatever the planner thinks of it.
-	return "(SELECT key FROM webhook.queue" + queued.where() + ` UNION ALL SELECT h.key
-			FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key) JOIN webhook.delivery d ON d.key = h.key
-			WHERE d.state = 0 AND NOT d.queued ORDER BY key DESC OFFSET 0) q
-		CROSS JOIN LATERAL (SELECT * FROM webhook.delivery WHERE key = q.key OFFSET 0) d`, true, nil
+	return "(SELECT key FROM webhook.queue" + queued.where() + " ORDER BY key DESC OFFSET 0" + eachDelivery, true, nil
 }
+
+const (
+	eachDelivery = `) q CROSS JOIN LATERAL (SELECT * FROM webhook.delivery WHERE key = q.key OFFSET 0) d`
+	// handedOver is what is pending and not in the queue: as much as processes have under way.
+	handedOver = `(SELECT h.key FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key) ORDER BY 1 DESC OFFSET 0` + eachDelivery
+)
 
 // only reports whether nothing is asked for but deliveries of a status.
 func (l *deliveryList) only(status webhook.DeliveryStatus) bool {

@@ -117,6 +117,7 @@ func (c *commit) outcome(o *webhook.Outcome) (webhook.OutcomeResult, error) {
 		}
 		c.observe(d.endpoint, o.Attempt, applied && d.state == exhausted)
 	}
+	d.updatedAt = c.now
 	c.changed(d)
 	if c.health[d.endpoint].ordered {
 		c.notes.unblock(d.endpoint)
@@ -192,9 +193,9 @@ func (c *commit) apply(d *delivery, o *webhook.Outcome, won bool) {
 // flushOutcomes writes what was gathered of attempts and deliveries.
 func (c *commit) flushOutcomes() error {
 	var list []*statement
-	var want []int
+	var want []int64
 	if n := c.attempts.n; n > 0 {
-		list, want = append(list, c.attempts.statement()), append(want, n)
+		list, want = append(list, c.attempts.statement()), append(want, int64(n))
 	}
 	s, plain := newSaver(), handedColumns{}
 	for _, key := range sortedKeys(c.rows) {
@@ -208,18 +209,11 @@ func (c *commit) flushOutcomes() error {
 			s.save(d)
 		}
 	}
-	if n := len(plain.keys); n > 0 {
-		list, want = append(list, plain.statement(c.now)), append(want, n)
+	list = append(list, s.statements()...)
+	if len(plain.keys) > 0 {
+		list = append(list, plain.statement(c.now))
 	}
-	if err := c.session.run(append(list, s.statements()...)...); err != nil {
-		return err
-	}
-	for i, n := range want {
-		if list[i].changed != int64(n) {
-			return errAgain
-		}
-	}
-	return nil
+	return c.write(list, want)
 }
 
 func (c *commit) giveBack(r webhook.Return) {
@@ -246,7 +240,7 @@ func (c *commit) giveBack(r webhook.Return) {
 
 // changed has a row written.
 func (c *commit) changed(d *delivery) {
-	d.updatedAt, d.dirty = c.now, true
+	d.dirty = true
 	c.stats.count(d)
 	c.done = append(c.done, d.key)
 }
@@ -401,9 +395,9 @@ func (c *commit) saveHealth() error {
 	return nil
 }
 
-var insertAttempts = inserting("webhook.attempt",
+var insertAttempts = insertingNew("webhook.attempt",
 	`key delivery lease endpoint started_at completed_at updated_at? detail_pruned_at? status tenant:text bulk:text?
-	error_code:text? body:blob capture:blob`, "ON CONFLICT DO NOTHING")
+	error_code:text? body:blob capture:blob`, "")
 
 // addAttempt gathers an attempt's row. It returns false if the ID cannot be kept.
 func addAttempt(in *gathered, rec *record, now int64) bool {

@@ -174,6 +174,7 @@ type session struct {
 	ctx  context.Context
 	c    conn
 	s    *Store
+	held []*statement // to be run with what is run next
 	last []*statement // to be run right before COMMIT
 }
 
@@ -209,7 +210,7 @@ func (s *Store) write(ctx context.Context, do func(*session) error) (err error) 
 			for _, last := range q.last {
 				last.sql = s.text(last.sql)
 			}
-			return q.last, err
+			return append(q.held, q.last...), err
 		})
 		if s.bound || !isCode(err, codeDeadlock, codeSerialization) {
 			break
@@ -245,7 +246,17 @@ func (q *session) run(list ...*statement) error {
 	for _, s := range list {
 		s.sql = q.s.text(s.sql)
 	}
+	list, q.held = append(q.held, list...), nil
 	return q.c.run(q.ctx, list...)
+}
+
+// later runs statements together with what is run next, if only the COMMIT. They must see to it themselves
+// that they fail if they did not do what they should.
+func (q *session) later(list ...*statement) {
+	for _, s := range list {
+		s.sql = q.s.text(s.sql)
+	}
+	q.held = append(q.held, list...)
 }
 
 func (q *session) exec(sql string, args ...any) error {

@@ -191,12 +191,15 @@ func TestAnEndpointMadeElsewhereMissesNoEvent(t *testing.T) {
 
 func TestAPauseHoldsInAllProcesses(t *testing.T) {
 	dsn, r := pgtest.Database(t), newReceiver(t)
-	r.delay = 5 * time.Millisecond
+	r.delay = 10 * time.Millisecond
 	a, b := newProcess(t, dsn, webhook.Config{}).run(t), newProcess(t, dsn, webhook.Config{}).run(t)
 	e := a.endpoint(t, webhook.Endpoint{URL: r.URL, MaxInFlight: 1})
-	for n := range 200 {
-		b.send(t, fmt.Sprint(n))
+	events := make([]webhook.Event, 200) // at once: one by one, they might be delivered as fast as they are sent
+	for n := range events {
+		events[n] = webhook.Event{Type: "a.b", Payload: fmt.Append(nil, n)}
 	}
+	_, err := b.SendBatch(t.Context(), events)
+	require.NoError(t, err)
 	r.await(t, 20, 10*time.Second)
 	require.NoError(t, a.PauseEndpoint(t.Context(), e.ID))
 	paused := time.Now()

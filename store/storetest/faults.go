@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,16 @@ import (
 //
 // open is called inside a bubble of testing/synctest.
 func RunFaults(t *testing.T, open func(t *testing.T) webhook.Store) {
+	methods := []string{
+		"Commit", "Claim", "Requeue", "Prune", "Erase", "CreateEndpoint", "UpdateEndpoint", "GetEndpoint",
+		"ListEndpoints", "SyncEndpoints", "GetEvent", "ListEvents", "GetDelivery", "ListDeliveries",
+		"ListAttempts", "Stats",
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if _, ok := open(t).(webhook.BulkStore); ok {
+			methods = append(methods, "CreateBulkRetry", "UpdateBulkRetry", "GetBulkRetry", "ListBulkRetries")
+		}
+	})
 	for _, how := range []failure{
 		{name: "Refused"},
 		{name: "AnswerLost", done: true},
@@ -38,11 +49,7 @@ func RunFaults(t *testing.T, open func(t *testing.T) webhook.Store) {
 		{name: "ResultsLocked", lasts: 2 * time.Minute, only: "Commit", takes: 4 * time.Second},
 	} {
 		t.Run(how.name, func(t *testing.T) {
-			for _, method := range []string{
-				"Commit", "Claim", "Requeue", "Prune", "CreateEndpoint", "UpdateEndpoint", "GetEndpoint",
-				"ListEndpoints", "SyncEndpoints", "GetEvent", "ListEvents", "GetDelivery", "ListDeliveries",
-				"ListAttempts", "Stats",
-			} {
+			for _, method := range methods {
 				if how.only != "" && how.only != method {
 					continue
 				}
@@ -78,6 +85,7 @@ type scenario struct {
 	faults *faulty
 	client *countingClient
 	*webhook.Dispatcher
+	refuses string              // the endpoint that refuses each event three times
 	sent    map[string]*sending // by idempotency key
 	dropped []string            // keys that were not sent again after an error
 }
@@ -89,6 +97,8 @@ type sending struct {
 	want     int // requests to each endpoint
 	atMost   int
 	canceled bool
+	erased   bool
+	bulk     string // the bulk retry that retried it
 }
 
 func (s *scenario) play(method string, nth int) (failed bool) {
@@ -102,9 +112,11 @@ func (s *scenario) play(method string, nth int) (failed bool) {
 		{URL: "https://a.example", EventTypes: []string{"a"}},
 		{URL: "https://b.example", EventTypes: []string{"b"}, Ordered: true},
 		{URL: "https://c.example", EventTypes: []string{"c"}},
+		{URL: "https://e.example", EventTypes: []string{"e"}},
 	} {
-		_, err := s.CreateEndpoint(ctx, e)
+		made, err := s.CreateEndpoint(ctx, e)
 		require.NoError(s.t, err)
+		s.refuses = made.ID // the last
 	}
 	s.faults.arm(method, nth, s.how)
 	stop := s.run(s.Dispatcher)
@@ -150,6 +162,7 @@ func (s *scenario) work() {
 	s.sendBatch(webhook.Event{Type: "a", Payload: []byte("x")}, webhook.Event{Type: "b", Payload: []byte("y")})
 	s.sendOnce(webhook.Event{Type: "a", Payload: []byte("not repeated")})
 	later := s.send(0, webhook.Event{Type: "a", Payload: []byte("later"), DeliverAt: time.Now().Add(time.Hour)})
+	failed := []*sending{s.send(4, webhook.Event{Type: "e", Payload: refused}), s.send(4, webhook.Event{Type: "e", Payload: refused})}
 	time.Sleep(3 * time.Second)
 
 	s.insist(func() error { return s.Cancel(ctx, later.receipt.DeliveryIDs[0]) })
@@ -168,13 +181,91 @@ func (s *scenario) work() {
 	held := s.send(1, webhook.Event{Type: "c", Payload: []byte("held")})
 	s.insist(func() error { return s.UnpauseEndpoint(ctx, endpoint.ID) })
 	s.insist(func() error { _, err := s.RotateSecret(ctx, endpoint.ID, 0); return err })
-	s.insist(func() error {
-		_, err := s.CreateEndpoint(ctx, webhook.Endpoint{URL: "https://d.example", EventTypes: []string{"d"}})
+	var made webhook.Endpoint
+	s.insist(func() (err error) {
+		made, err = s.CreateEndpoint(ctx, webhook.Endpoint{URL: "https://d.example", EventTypes: []string{"d"}})
 		return err
 	})
 	time.Sleep(2 * time.Second)
 	s.retryOnce(held)
 	s.look(held)
+	s.replay(made.ID)
+	s.erase()
+	s.bulkRetry(failed)
+}
+
+// replay sends an event to an endpoint that was made after it. Repeating that adds nothing.
+func (s *scenario) replay(endpointID string) {
+	k := s.send(2, webhook.Event{Type: "a", Payload: []byte("replayed")})
+	var r webhook.Receipt
+	s.insist(func() (err error) {
+		r, err = s.Replay(s.t.Context(), k.receipt.EventID, endpointID)
+		return err
+	})
+	require.Len(s.t, r.DeliveryIDs, 1)
+	k.receipt.DeliveryIDs = append(k.receipt.DeliveryIDs, r.DeliveryIDs...)
+}
+
+// erase takes the payloads of an event that was delivered and of one that is to be.
+func (s *scenario) erase() {
+	done := s.send(1, webhook.Event{Type: "a", Payload: []byte("erased after it was sent")})
+	s.await(done, webhook.StateSucceeded)
+	early := s.send(0, webhook.Event{Type: "a", Payload: []byte("erased before"), DeliverAt: time.Now().Add(time.Hour)})
+	early.canceled = true
+	for _, k := range []*sending{done, early} {
+		s.insist(func() error { return s.EraseEvent(s.t.Context(), k.receipt.EventID) })
+		k.erased = true
+	}
+}
+
+// bulkRetry lets what one endpoint refused be tried again, by one bulk retry, and waits for its end.
+func (s *scenario) bulkRetry(failed []*sending) {
+	for _, k := range failed {
+		s.await(k, webhook.StateExhausted)
+	}
+	if _, ok := s.real.(webhook.BulkStore); !ok {
+		for _, k := range failed {
+			s.insist(func() error { return s.Retry(s.t.Context(), k.receipt.DeliveryIDs[0]) })
+		}
+		return
+	}
+	ctx := s.t.Context()
+	var b webhook.BulkRetry
+	s.insist(func() error {
+		// An answer that was lost may have left one.
+		list, err := s.ListBulkRetries(ctx, webhook.BulkRetryQuery{})
+		if err == nil && len(list) > 0 {
+			b = list[0]
+		} else if err == nil {
+			b, err = s.BulkRetry(ctx, webhook.DeliveryQuery{EndpointID: s.refuses}, webhook.BulkRetryOptions{})
+		}
+		return err
+	})
+	bulkRetryID := b.ID
+	for range 300 {
+		s.insist(func() (err error) { b, err = s.GetBulkRetry(ctx, bulkRetryID); return err })
+		if b.State == webhook.BulkRetryDone {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	require.Equal(s.t, webhook.BulkRetryDone, b.State)
+	for _, k := range failed {
+		k.bulk = b.ID
+	}
+}
+
+// await looks past the faults until a delivery is in a state.
+func (s *scenario) await(k *sending, state webhook.DeliveryState) {
+	for range 600 {
+		item, err := s.real.GetDelivery(s.t.Context(), time.Now(), k.receipt.DeliveryIDs[0])
+		require.NoError(s.t, err)
+		if item.State == state {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+	require.Fail(s.t, "a delivery does not get on", "event %s, to be %s", k.event.Payload, state)
 }
 
 // look asks all questions.
@@ -294,6 +385,7 @@ func (s *scenario) check() {
 			}
 			require.Equal(s.t, state, item.State, "event %s (%s)", key, k.event.Payload)
 		}
+		s.checkRepaired(k)
 	}
 	events, err := s.real.ListEvents(ctx, webhook.EventQuery{Limit: 500})
 	require.NoError(s.t, err)
@@ -304,7 +396,30 @@ func (s *scenario) check() {
 	}
 }
 
-// countingClient answers 200, and 500 to the first request of an event that asks for it.
+func (s *scenario) checkRepaired(k *sending) {
+	attempts, err := s.real.ListAttempts(s.t.Context(), webhook.AttemptQuery{EventID: k.receipt.EventID, Limit: 500})
+	require.NoError(s.t, err)
+	if k.bulk != "" {
+		require.True(s.t, slices.ContainsFunc(attempts, func(a webhook.DeliveryAttempt) bool {
+			return a.Trigger == webhook.TriggerBulkRetry && a.BulkRetryID == k.bulk
+		}), "no attempt is the bulk retry's")
+	}
+	if !k.erased {
+		return
+	}
+	e, err := s.real.GetEvent(s.t.Context(), k.receipt.EventID)
+	require.NoError(s.t, err)
+	require.Nil(s.t, e.Payload)
+	require.NotNil(s.t, e.ErasedAt)
+	for _, a := range attempts {
+		require.Nil(s.t, a.RequestHeaders)
+		require.Nil(s.t, a.ResponseBodyPreview)
+	}
+}
+
+var refused = []byte("refuse thrice")
+
+// countingClient answers 200, and 500 to the first requests of an event that asks for it.
 type countingClient struct {
 	mu       sync.Mutex
 	requests map[string]int // by webhook-id
@@ -326,7 +441,7 @@ func (c *countingClient) Do(r *http.Request) (*http.Response, error) {
 	id := r.Header.Get("webhook-id")
 	c.requests[id]++
 	status := http.StatusOK
-	if bytes.Equal(payload, []byte("refuse once")) && c.requests[id] == 1 {
+	if bytes.Equal(payload, []byte("refuse once")) && c.requests[id] == 1 || bytes.Equal(payload, refused) && c.requests[id] <= 3 {
 		status = http.StatusInternalServerError
 	}
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}, nil

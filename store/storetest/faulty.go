@@ -36,11 +36,29 @@ type faulty struct {
 	until  time.Time // of the fault
 }
 
-// withFaults hides every optional interface of the store but the one for owners.
+// withFaults hides every optional interface of the store but those for owners and for bulk retries.
 func withFaults(s webhook.Store) (*faulty, webhook.Store) {
 	f := &faulty{Store: s}
-	if o, ok := s.(webhook.OwnerStore); ok {
-		return f, &faultyOwner{f, o}
+	owners, isOwner := s.(webhook.OwnerStore)
+	bulks, isBulk := s.(webhook.BulkStore)
+	o, b := faultyOwner{f, owners}, faultyBulk{f, bulks}
+	switch {
+	case isOwner && isBulk:
+		return f, &struct {
+			*faulty
+			faultyOwner
+			faultyBulk
+		}{f, o, b}
+	case isOwner:
+		return f, &struct {
+			*faulty
+			faultyOwner
+		}{f, o}
+	case isBulk:
+		return f, &struct {
+			*faulty
+			faultyBulk
+		}{f, b}
 	}
 	return f, f
 }
@@ -160,14 +178,37 @@ func (f *faulty) Stats(ctx context.Context, now time.Time, q webhook.StatsQuery)
 	return attempt(f, "Stats", func() (webhook.Stats, error) { return f.Store.Stats(ctx, now, q) })
 }
 
-// faultyOwner is faulty for a store that knows the dead.
+// faultyOwner is what a store has that knows the dead.
 type faultyOwner struct {
-	*faulty
+	faults *faulty
 	owners webhook.OwnerStore
 }
 
-func (f *faultyOwner) Owner() string { return f.owners.Owner() }
+func (o faultyOwner) Owner() string { return o.owners.Owner() }
 
-func (f *faultyOwner) FreeLeases(ctx context.Context, now time.Time) (int, error) {
-	return attempt(f.faulty, "FreeLeases", func() (int, error) { return f.owners.FreeLeases(ctx, now) })
+func (o faultyOwner) FreeLeases(ctx context.Context, now time.Time) (int, error) {
+	return attempt(o.faults, "FreeLeases", func() (int, error) { return o.owners.FreeLeases(ctx, now) })
+}
+
+// faultyBulk is what a store has that keeps bulk retries.
+type faultyBulk struct {
+	faults *faulty
+	bulks  webhook.BulkStore
+}
+
+func (b faultyBulk) CreateBulkRetry(ctx context.Context, row webhook.BulkRetryRow) error {
+	_, err := attempt(b.faults, "CreateBulkRetry", func() (struct{}, error) { return struct{}{}, b.bulks.CreateBulkRetry(ctx, row) })
+	return err
+}
+
+func (b faultyBulk) UpdateBulkRetry(ctx context.Context, id string, change func(*webhook.BulkRetryRow) error) (webhook.BulkRetryRow, error) {
+	return attempt(b.faults, "UpdateBulkRetry", func() (webhook.BulkRetryRow, error) { return b.bulks.UpdateBulkRetry(ctx, id, change) })
+}
+
+func (b faultyBulk) GetBulkRetry(ctx context.Context, id string) (webhook.BulkRetryRow, error) {
+	return attempt(b.faults, "GetBulkRetry", func() (webhook.BulkRetryRow, error) { return b.bulks.GetBulkRetry(ctx, id) })
+}
+
+func (b faultyBulk) ListBulkRetries(ctx context.Context, q webhook.BulkRetryQuery) ([]webhook.BulkRetryRow, error) {
+	return attempt(b.faults, "ListBulkRetries", func() ([]webhook.BulkRetryRow, error) { return b.bulks.ListBulkRetries(ctx, q) })
 }

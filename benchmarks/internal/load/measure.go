@@ -82,6 +82,15 @@ func (m *meter) spent() (own, server time.Duration, err error) {
 	if own, err = OwnCPU(); err != nil {
 		return 0, 0, err
 	}
+	if several, ok := m.sender.(interface{ PIDs() []int }); ok {
+		for _, pid := range several.PIDs() {
+			more, err := ServerCPU(pid)
+			if err != nil {
+				return 0, 0, err
+			}
+			own += more
+		}
+	}
 	server, err = ServerCPU(m.task.ServerPID)
 	return own, server, err
 }

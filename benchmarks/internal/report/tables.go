@@ -30,6 +30,8 @@ var contenders = []contender{
 	{title: "**outhook, memory store, SendBatch**", row: "memory/batch", safe: "no", ours: true},
 	{title: "**outhook, Postgres, SendBatch**", row: "postgres/batch", safe: "yes", ours: true},
 	{title: "**outhook, Postgres, Send by 32 callers**", row: "postgres/send32", paced: "postgres@200", safe: "yes", ours: true},
+	{title: "**outhook, Postgres, SendBatch in 2 processes**", row: "postgres-2/batch", safe: "yes", ours: true},
+	{title: "**outhook, Postgres, SendBatch in 4 processes**", row: "postgres-4/batch", safe: "yes", ours: true},
 	{title: "River on Postgres, InsertManyFast", row: "river-postgres/batch", safe: "yes"},
 	{title: "River on Postgres, Insert by 32 callers", row: "river-postgres/send32", paced: "river-postgres@200", safe: "yes"},
 	{title: "River on SQLite, InsertMany", row: "river-sqlite/batch", paced: "river-sqlite@200", safe: "yes"},

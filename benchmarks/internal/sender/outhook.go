@@ -41,6 +41,16 @@ func openMemory(ctx context.Context, task *load.Task) (load.Sender, error) {
 }
 
 func openPostgres(ctx context.Context, task *load.Task) (load.Sender, error) {
+	o, err := openPostgresStore(ctx, task)
+	if err != nil {
+		return nil, err
+	}
+	o.run(ctx)
+	return o, nil
+}
+
+// openPostgresStore returns a dispatcher that does not run yet.
+func openPostgresStore(ctx context.Context, task *load.Task) (*outhook, error) {
 	pool, err := pgxpool.New(ctx, task.Postgres)
 	if err != nil {
 		return nil, err
@@ -50,7 +60,7 @@ func openPostgres(ctx context.Context, task *load.Task) (load.Sender, error) {
 		pool.Close()
 		return nil, err
 	}
-	return openOuthook(ctx, task, st, func() error {
+	return newOuthook(ctx, task, st, func() error {
 		defer pool.Close()
 		return st.Close()
 	})
@@ -69,7 +79,17 @@ func (s *farAway) Commit(ctx context.Context, b webhook.Batch) (webhook.Result, 
 	return r, err
 }
 
-func openOuthook(ctx context.Context, task *load.Task, store webhook.Store, closeStore func() error) (_ *outhook, err error) {
+func openOuthook(ctx context.Context, task *load.Task, store webhook.Store, closeStore func() error) (*outhook, error) {
+	o, err := newOuthook(ctx, task, store, closeStore)
+	if err != nil {
+		return nil, err
+	}
+	o.run(ctx)
+	return o, nil
+}
+
+// newOuthook makes an endpoint too, if the task names a receiver.
+func newOuthook(ctx context.Context, task *load.Task, store webhook.Store, closeStore func() error) (_ *outhook, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, closeStore())
@@ -79,12 +99,12 @@ func openOuthook(ctx context.Context, task *load.Task, store webhook.Store, clos
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.CreateEndpoint(ctx, endpointAt(task, "/hook")); err != nil {
-		return nil, err
+	if task.Receiver != "" {
+		if _, err := d.CreateEndpoint(ctx, endpointAt(task, "/hook")); err != nil {
+			return nil, err
+		}
 	}
-	o := &outhook{d: d, close: closeStore}
-	o.run(ctx)
-	return o, nil
+	return &outhook{d: d, close: closeStore}, nil
 }
 
 func endpointAt(task *load.Task, path string) webhook.Endpoint {

@@ -15,6 +15,7 @@ var Senders = map[string]peer.Opener{
 	"sqlite":         openSQLite,
 	"memory":         openMemory,
 	"postgres":       openPostgres,
+	"processes":      openProcesses,
 	"river-postgres": openRiverPostgres,
 	"asynq":          openAsynq,
 	"backlite":       openBacklite,

@@ -148,7 +148,7 @@ func (c *copier) columnsOf(ctx context.Context, table string) (_ []string, err e
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() { err = errors.Join(err, rows.Err(), rows.Close()) }()
 	return rows.Columns()
 }
 

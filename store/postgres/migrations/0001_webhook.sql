@@ -235,7 +235,8 @@ CREATE INDEX attempt_status_endpoint ON webhook.attempt (endpoint, status, key) 
 CREATE INDEX attempt_code ON webhook.attempt (error_code, key) WHERE error_code IS NOT NULL;
 CREATE INDEX attempt_code_tenant ON webhook.attempt (tenant, error_code, key) WHERE error_code IS NOT NULL;
 CREATE INDEX attempt_code_endpoint ON webhook.attempt (endpoint, error_code, key) WHERE error_code IS NOT NULL;
--- An ID is made when the attempt ends: here are those that took longer, or were found interrupted.
+-- An ID is made with its delivery or when the attempt ends: here are those that took longer, or were found
+-- interrupted.
 CREATE INDEX attempt_odd ON webhook.attempt (started_at)
 	WHERE (key >> 21) - started_at / 1000 NOT BETWEEN -2000 AND 20000;
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/outhook/webhook"
@@ -99,6 +98,7 @@ type claim struct {
 	*session
 	request    *webhook.ClaimRequest
 	now, until int64
+	excluded   map[string]bool
 	ready      []*taking // due endpoints, in the order of their heads from where the last call stopped
 	skipped    []*taking // due ones that are set aside
 	ahead      []*taking // not due, and asked for ahead of their time
@@ -128,6 +128,12 @@ type taking struct {
 
 func newClaim(q *session, r *webhook.ClaimRequest) *claim {
 	c := &claim{session: q, request: r, now: r.Now.UnixMicro(), until: r.LeaseUntil.UnixMicro()}
+	if len(r.Exclude) > 0 {
+		c.excluded = make(map[string]bool, len(r.Exclude))
+		for _, endpointID := range r.Exclude {
+			c.excluded[endpointID] = true
+		}
+	}
 	start, end := position{nextAt: none}, position{c.now, math.MaxInt64}
 	if r.Limit > 0 {
 		start = q.s.ring.get()
@@ -234,7 +240,7 @@ func (c *claim) collectFrom(s *span, want int) error {
 
 // aside reports whether an endpoint is excluded or capped at nothing.
 func (c *claim) aside(endpointID string) bool {
-	if slices.Contains(c.request.Exclude, endpointID) {
+	if c.excluded[endpointID] {
 		return true
 	}
 	n, capped := c.request.Caps[endpointID]
