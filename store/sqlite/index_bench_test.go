@@ -61,7 +61,7 @@ var indexGroups = []struct {
 }{
 	{"nothing", nil},
 	{"lists of events and deliveries", []string{"webhook_event_tenant", "webhook_event_type", "webhook_event_tenant_type"}},
-	{"deliveries of an endpoint", []string{"webhook_delivery_endpoint"}},
+	{"deliveries of an endpoint", []string{"webhook_delivery_endpoint", "webhook_delivery_own"}},
 	{"queue", []string{"webhook_delivery_pending"}},
 	{"lists of attempts", []string{"webhook_attempt_endpoint", "webhook_attempt_tenant"}},
 	{"attempts of a delivery", []string{"webhook_attempt_lease"}},

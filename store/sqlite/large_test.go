@@ -154,11 +154,11 @@ const largeEvents = `INSERT INTO webhook_event (key, rest, tenant, type, created
 		unhex(printf('%016x%016x', (ms << 21) + 1, 1)), x'7b7d' FROM r`
 
 const largeDeliveries = `INSERT INTO webhook_delivery (key, rest, event, endpoint, tenant, type, state, next_at, due_at,
-		lease, attempts, failed, last_at, last_status, last_code, failure_code, created_at, updated_at, finished_at)
+		lease, attempts, failed, last_at, last_status, last_code, failure_code, created_at, updated_at, finished_at, own)
 	SELECT (ms << 21) + 1, 1, ms << 21, endpoint, tenant, type, state, iif(state = 0, ms * 1000, NULL),
 		iif(state = 0, ms * 1000, NULL), state > 0, state > 0, state = 2, iif(state > 0, ms * 1000, NULL),
 		CASE WHEN state = 1 THEN 200 WHEN code = 30001 THEN 500 END, code, code, ms * 1000, ms * 1000 + 30000,
-		iif(state > 0, ms * 1000 + 30000, NULL) FROM r`
+		iif(state > 0, ms * 1000 + 30000, NULL), state = 1 FROM r`
 
 // largeAttempts differ in what lists look for; the rest is that of the one attempt in given_attempt. Those that
 // succeeded have the keys of their deliveries.

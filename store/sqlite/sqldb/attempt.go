@@ -89,14 +89,35 @@ func (l *attemptList) from() (candidates, error) {
 		from = l.scoped("webhook_attempt_status", in, "status > 0 AND status = ?", l.status)
 	case l.endpoint != 0:
 		from = union(l.indexed("webhook_attempt", "webhook_attempt_endpoint", in, "key <> delivery AND endpoint = ?", l.endpoint),
-			l.indexed("webhook_delivery", "webhook_delivery_endpoint", in, "endpoint = ?", l.endpoint))
+			l.withOwn(in, l.endpoint))
 	case l.tenant != 0:
-		from = union(l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "key <> delivery AND tenant = ?", l.tenant),
-			l.deliveriesByEvents(in, l.tenant, 0))
+		own, err := l.ofTenant(in)
+		if err != nil {
+			return nil, err
+		}
+		from = union(l.indexed("webhook_attempt", "webhook_attempt_tenant", in, "key <> delivery AND tenant = ?", l.tenant), own)
 	default:
 		from = l.indexed("webhook_attempt", "", in, "")
 	}
 	return attemptTimes.with(l.session, from, l.Since, l.Until)
+}
+
+// fewEndpoints is up to how many endpoints of a tenant are asked each.
+const fewEndpoints = 64
+
+// ofTenant are the deliveries of a tenant that may have an attempt of their key: those that do, of its
+// endpoints; or, where those are many, all. A tenant with more that holds many deliveries has a slow list.
+func (l *attemptList) ofTenant(in stretch) (candidates, error) {
+	var of []candidates
+	err := l.query(func(r row) error {
+		of = append(of, l.withOwn(in, r.int(0)))
+		return nil
+	}, `SELECT num FROM webhook_endpoint INDEXED BY webhook_endpoint_tenant WHERE tenant = ? LIMIT ?`,
+		l.tenant, int64(fewEndpoints+1))
+	if err != nil || len(of) > fewEndpoints {
+		return l.deliveriesByEvents(in, l.tenant, 0), err
+	}
+	return union(of...), nil
 }
 
 // scoped uses the form of an index that there is for endpoints, tenants and all.

@@ -59,6 +59,7 @@ type commit struct {
 	list               *handedList         // of what is handed over
 	folded             []first             // in that list
 	unfolded           []first             // from earlier ones: they have rows now
+	earliest           int64               // key of an attempt that has its delivery's; newest: there is none
 }
 
 func newCommit(q *session, b *webhook.Batch, careful bool) *commit {
@@ -67,6 +68,7 @@ func newCommit(q *session, b *webhook.Batch, careful bool) *commit {
 		events: inserter{inserts: insertEvents}, deliveries: inserter{inserts: insertDeliveries},
 		attempts: inserter{inserts: insertAttempts},
 		stats:    stats{},
+		earliest: newest,
 		result: webhook.Result{
 			Sends:    make([]webhook.SendResult, len(b.Sends)),
 			Outcomes: make([]webhook.OutcomeResult, len(b.Outcomes)),

@@ -24,6 +24,7 @@ type delivery struct {
 	lastError                                   string
 	failureCode                                 int64
 	expiresAt, createdAt, updatedAt, finishedAt int64
+	own                                         int64 // 1: the attempt with its key is one of its own
 	dirty                                       bool
 	firstTry                                    bool   // it has no more than its first lease, and no attempt yet
 	folded                                      *first // it has no row yet
@@ -31,7 +32,7 @@ type delivery struct {
 
 const deliveryColumns = `key, rest, event, endpoint, tenant, type, state, next_at, due_at, owner, leased_at, lease,
 	settled, attempts, failed, uncharged, deferrals, trigger, bulk, last_at, last_status, last_code, last_error,
-	failure_code, expires_at, created_at, updated_at, finished_at`
+	failure_code, expires_at, created_at, updated_at, finished_at, own`
 
 func scanDelivery(r row) *delivery {
 	return &delivery{
@@ -40,7 +41,7 @@ func scanDelivery(r row) *delivery {
 		settled: r.int(12), attempts: r.int(13), failed: r.int(14), uncharged: r.int(15), deferrals: r.int(16),
 		trigger: r.int(17), bulk: r.int(18), lastAt: r.opt(19), lastStatus: r.opt(20), lastCode: r.int(21),
 		lastError: r.str(22), failureCode: r.int(23), expiresAt: r.opt(24), createdAt: r.int(25),
-		updatedAt: r.int(26), finishedAt: r.opt(27),
+		updatedAt: r.int(26), finishedAt: r.opt(27), own: r.int(28),
 	}
 }
 
@@ -174,7 +175,7 @@ func (q *session) save(d *delivery) error {
 	return q.exec(`UPDATE webhook_delivery SET state = ?, next_at = ?, due_at = ?, owner = ?, leased_at = ?,
 		lease = ?, settled = ?, attempts = ?, failed = ?, uncharged = ?, deferrals = ?, trigger = ?, bulk = ?,
 		last_at = ?, last_status = ?, last_code = ?, last_error = ?, failure_code = ?, updated_at = ?,
-		finished_at = ? WHERE key = ?`, d.changing()...)
+		finished_at = ?, own = ? WHERE key = ?`, d.changing()...)
 }
 
 // changing are the values of the columns that can change, and the key.
@@ -182,20 +183,20 @@ func (d *delivery) changing() []any {
 	return []any{
 		d.state, opt(d.nextAt), opt(d.dueAt), ref(d.owner), opt(d.leasedAt), d.lease, d.settled, d.attempts,
 		d.failed, d.uncharged, d.deferrals, d.trigger, ref(d.bulk), opt(d.lastAt), opt(d.lastStatus),
-		ref(d.lastCode), text(d.lastError), ref(d.failureCode), d.updatedAt, opt(d.finishedAt), d.key,
+		ref(d.lastCode), text(d.lastError), ref(d.failureCode), d.updatedAt, opt(d.finishedAt), d.own, d.key,
 	}
 }
 
 // insertWhole inserts rows with all their columns.
 var insertWhole = newInserts(`INSERT INTO webhook_delivery (state, next_at, due_at, owner, leased_at, lease, settled, attempts,
 	failed, uncharged, deferrals, trigger, bulk, last_at, last_status, last_code, last_error, failure_code, updated_at,
-	finished_at, key, rest, event, endpoint, tenant, type, expires_at, created_at) VALUES`,
-	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
+	finished_at, own, key, rest, event, endpoint, tenant, type, expires_at, created_at) VALUES`,
+	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
 
-// insertSuccesses inserts rows of which plainSuccess is true.
+// insertSuccesses inserts rows of which plainSuccess is true, and whose attempt has their key.
 var insertSuccesses = newInserts(`INSERT INTO webhook_delivery (key, rest, event, endpoint, tenant, type, last_at, last_status,
-	created_at, updated_at, finished_at, state, lease, attempts, trigger) VALUES`,
-	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 1, 1)`, `ON CONFLICT DO NOTHING`)
+	created_at, updated_at, finished_at, state, lease, attempts, trigger, own) VALUES`,
+	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 1, 1, 1)`, `ON CONFLICT DO NOTHING`)
 
 // plainSuccess reports the usual end: the first attempt succeeded, now.
 func (d *delivery) plainSuccess(now int64) bool {
@@ -207,11 +208,11 @@ func (d *delivery) plainSuccess(now int64) bool {
 // saveSuccesses saves rows of which plainSuccess is true, with what differs between them. An upsert is
 // the cheapest way to update many rows by one statement; they all stand.
 var saveSuccesses = newInserts(`INSERT INTO webhook_delivery
-	(key, last_at, last_status, finished_at, rest, event, endpoint, tenant, type, created_at, updated_at) VALUES`,
-	`(?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
+	(key, last_at, last_status, finished_at, own, rest, event, endpoint, tenant, type, created_at, updated_at) VALUES`,
+	`(?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0)`,
 	`ON CONFLICT (key) DO UPDATE SET state = 1, next_at = NULL, due_at = NULL, owner = NULL, leased_at = NULL,
 		trigger = 1, attempts = 1, last_at = excluded.last_at, last_status = excluded.last_status,
-		updated_at = excluded.finished_at, finished_at = excluded.finished_at
+		own = excluded.own, updated_at = excluded.finished_at, finished_at = excluded.finished_at
 	WHERE `+isFirstTry)
 
 // GetDelivery implements [webhook.Store].
@@ -254,7 +255,7 @@ func viewSQL(from string, w *filter) string {
 	CROSS JOIN webhook_event e ON e.key = d.event` + w.where()
 }
 
-const viewColumns = 28 // those of the delivery
+const viewColumns = 29 // those of the delivery
 
 // viewed is a delivery as read, its names still to be looked up.
 type viewed struct {
@@ -294,7 +295,7 @@ const handedRows = `(SELECT value ->> 0 AS key, value ->> 1 AS rest, value ->> 2
 		value ->> 8 AS owner, value ->> 9 AS leased_at, 1 AS lease, 0 AS settled, 0 AS attempts, 0 AS failed,
 		0 AS uncharged, 0 AS deferrals, 0 AS trigger, NULL AS bulk, NULL AS last_at, NULL AS last_status,
 		NULL AS last_code, NULL AS last_error, NULL AS failure_code, NULL AS expires_at, value ->> 10 AS created_at,
-		value ->> 9 AS updated_at, NULL AS finished_at
+		value ->> 9 AS updated_at, NULL AS finished_at, 0 AS own
 	FROM json_each(?)) d`
 
 func (q *session) viewFrom(from string, w *filter) (rows []viewed, err error) {

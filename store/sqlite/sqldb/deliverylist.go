@@ -151,7 +151,8 @@ func (l *deliveryList) from() (from candidates, err error) {
 	case l.only(webhook.StatusFailed):
 		from = l.scoped("webhook_delivery_failed", in, "state >= 2")
 	case l.endpoint != 0:
-		from = l.indexed("webhook_delivery", "webhook_delivery_endpoint", in, "endpoint = ?", l.endpoint)
+		from = union(l.indexed("webhook_delivery", "webhook_delivery_endpoint", in, "own = 0 AND endpoint = ?", l.endpoint),
+			l.withOwn(in, l.endpoint))
 	default:
 		from = l.byEvents(in)
 	}
@@ -194,6 +195,11 @@ func (q *session) deliveriesByEvents(in stretch, tenant, typ int64) candidates {
 		return union(apart, q.throughEvents("webhook_event_type", in, "type = ?"+some, typ))
 	}
 	return q.indexed("webhook_delivery", "", in, "")
+}
+
+// withOwn are the deliveries of an endpoint that have an attempt of their key.
+func (q *session) withOwn(in stretch, endpoint int64) candidates {
+	return q.indexed("webhook_delivery", "webhook_delivery_own", in, "own = 1 AND endpoint = ?", endpoint)
 }
 
 // apart are the deliveries that are not near their events.

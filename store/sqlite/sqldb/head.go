@@ -74,9 +74,16 @@ func (q *session) earliest(endpoint int64) (nextAt, dueAt int64, found bool, err
 // first returns the pending delivery of an ordered endpoint that has the lowest ID, and from when on
 // it may be claimed: when no lease of the endpoint runs any more.
 func (q *session) first(endpoint, firstKey, now int64) (d *delivery, from int64, err error) {
-	_, err = q.one(func(r row) { d = scanDelivery(r) },
-		`SELECT `+deliveryColumns+` FROM webhook_delivery INDEXED BY webhook_delivery_endpoint
-		WHERE endpoint = ? AND key >= ? AND state = 0 ORDER BY key LIMIT 1`, endpoint, firstKey)
+	for _, by := range []string{`INDEXED BY webhook_delivery_endpoint WHERE own = 0`, `INDEXED BY webhook_delivery_own WHERE own = 1`} {
+		if _, err = q.one(func(r row) {
+			if other := scanDelivery(r); d == nil || other.key < d.key {
+				d = other
+			}
+		}, `SELECT `+deliveryColumns+` FROM webhook_delivery `+by+`
+			AND endpoint = ? AND key >= ? AND state = 0 ORDER BY key LIMIT 1`, endpoint, firstKey); err != nil {
+			break
+		}
+	}
 	if err != nil || d == nil {
 		return nil, 0, err
 	}

@@ -234,6 +234,12 @@ func (c *commit) flushOutcomes() error {
 	if !all {
 		return errAgain
 	}
+	if c.earliest < newest { // details are pruned in the order of keys
+		if err := c.exec(`UPDATE webhook_meta SET value = ? WHERE name = 'pruned_to' AND value >= ?`, c.earliest-1, c.earliest); err != nil {
+			return err
+		}
+		c.earliest = newest
+	}
 	successes, ends := inserter{inserts: saveSuccesses}, inserter{inserts: insertSuccesses}
 	others := inserter{inserts: insertWhole}
 	now := any(c.now)
@@ -244,12 +250,12 @@ func (c *commit) flushOutcomes() error {
 		}
 		plain := !c.careful && d.plainSuccess(c.now)
 		switch {
-		case d.folded != nil && plain:
+		case d.folded != nil && plain && d.own == 1:
 			ends.add(d.key, d.rest, d.event, d.endpoint, d.tenant, d.typ, d.lastAt, opt(d.lastStatus), d.createdAt, now, now)
 		case d.folded != nil:
 			others.add(append(d.changing(), d.rest, d.event, d.endpoint, d.tenant, d.typ, opt(d.expiresAt), d.createdAt)...)
 		case plain:
-			successes.add(d.key, d.lastAt, opt(d.lastStatus), now)
+			successes.add(d.key, d.lastAt, opt(d.lastStatus), now, d.own)
 		default:
 			if err := c.save(d); err != nil {
 				return err
@@ -331,6 +337,9 @@ func (c *commit) record(rec *record) error {
 	code, err := c.addAttempt(&c.attempts, rec, c.now)
 	if err != nil {
 		return err
+	}
+	if rec.delivery.own == 1 {
+		c.earliest = min(c.earliest, rec.delivery.key)
 	}
 	rec.delivery.summarise(rec, code)
 	if !c.careful && rec.replaces == 0 {
@@ -465,6 +474,9 @@ func (q *session) addAttempt(in *inserter, rec *record, now int64) (code int64, 
 	}
 	if code, err = q.internOpt(string(a.ErrorCode)); err != nil {
 		return 0, err
+	}
+	if key == d.key {
+		d.own = 1
 	}
 	body := packed.Body{Rest: rest, Number: rec.number, Created: now, Applied: rec.applied, Lost: rec.lost}
 	if body.Bulk, err = q.internOpt(a.BulkRetryID); err != nil {

@@ -129,7 +129,8 @@ CREATE TABLE webhook_delivery (
 	expires_at   INTEGER,
 	created_at   INTEGER NOT NULL,
 	updated_at   INTEGER NOT NULL,
-	finished_at  INTEGER
+	finished_at  INTEGER,
+	own          INTEGER NOT NULL DEFAULT 0  -- 1: the attempt with its key is one of its own
 ) STRICT;
 
 -- The queue. A finished delivery is not in it, nor one that was handed over.
@@ -138,8 +139,10 @@ CREATE INDEX webhook_delivery_pending ON webhook_delivery (endpoint, next_at) WH
 CREATE INDEX webhook_delivery_expiry ON webhook_delivery (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
 -- Deliveries canceled under way, for which an ordered endpoint waits; next to none.
 CREATE INDEX webhook_delivery_late ON webhook_delivery (endpoint, next_at) WHERE state > 0 AND owner IS NOT NULL;
--- The list of an endpoint, and the order of ordered endpoints.
-CREATE INDEX webhook_delivery_endpoint ON webhook_delivery (endpoint);
+-- The list of an endpoint, and the order of ordered endpoints, in two: those with an attempt of their key are
+-- in the list of the endpoint's attempts as well.
+CREATE INDEX webhook_delivery_endpoint ON webhook_delivery (endpoint) WHERE own = 0;
+CREATE INDEX webhook_delivery_own ON webhook_delivery (endpoint) WHERE own = 1;
 -- What is not found through its event, because its ID was made a tenth of a second or more later: replays.
 CREATE INDEX webhook_delivery_apart ON webhook_delivery (key)
 	WHERE key NOT BETWEEN event AND event + 209715200;
