@@ -45,6 +45,7 @@ type queue struct {
 	reserved    int           // jobs about to come, whose commit is under way
 	inFlight    int           // jobs with workers
 	unsettled   int           // jobs whose result is not committed yet
+	claiming    bool          // what a Claim found may not be here yet
 	more        bool          // the store had more due when it was last asked
 	claims      int           // begun so far
 	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
@@ -501,13 +502,23 @@ func (q *queue) opens(l *lane) bool {
 	return false
 }
 
-func (q *queue) nothingHeld() bool { return q.waiting+q.reserved+q.inFlight+q.unsettled == 0 }
+func (q *queue) nothingHeld() bool {
+	return q.waiting+q.reserved+q.inFlight+q.unsettled == 0 && !q.claiming
+}
 
 func (q *queue) noticeQuiet() {
 	if q.settled != nil && q.nothingHeld() {
 		close(q.settled)
 		q.settled = nil
 	}
+}
+
+// setClaiming brackets a Claim and the acceptance of what it found.
+func (q *queue) setClaiming(claiming bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.claiming = claiming
+	q.noticeQuiet()
 }
 
 // isQuiet reports whether this process holds no delivery and no result.

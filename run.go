@@ -212,6 +212,8 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		}
 		return d.cfg.PollInterval, false
 	}
+	r.queue.setClaiming(true)
+	defer r.queue.setClaiming(false)
 	now := d.now()
 	var early map[string]int
 	if !r.once {
