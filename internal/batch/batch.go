@@ -23,8 +23,8 @@ const (
 // next batch gathers: no timer delays an urgent item. Its goroutine lives only while there is work.
 //
 // An urgent item that comes while others are flushed waits for that flush and then for its own. So while
-// urgent items come, flushes without one take a small part of the time only: patient items ride with
-// them instead.
+// urgent items come, flushes without one take a small part of the time only: patient items gather for
+// them, or ride with urgent ones where those come often. One that comes rarely goes without, and sooner.
 type Batcher[T any] struct {
 	flush  Flush[T]
 	weight func(T) int
@@ -33,13 +33,21 @@ type Batcher[T any] struct {
 	nudge  chan struct{} // makes a wait for company be reckoned anew; holds at most one
 
 	mu         sync.Mutex
-	pending    []T
+	pending    []entry[T]
 	urgent     int // items of pending, counted from the front, up to the last urgent one
 	soon       int // the same, up to the last that is not patient
 	load       int // weight of pending
 	running    bool
-	lastUrgent time.Time // when the last urgent item came
-	rest       time.Time // until when patient items should wait for an urgent one
+	flushing   bool
+	took       time.Duration // the last flush
+	alone      bool          // the urgent items of pending go without the others
+	lastUrgent time.Time     // when the last urgent item came
+	rest       time.Time     // until when patient items should wait for an urgent one
+}
+
+type entry[T any] struct {
+	item T
+	Urgency
 }
 
 // Limits are those of a Batcher.
@@ -52,6 +60,7 @@ type Limits struct {
 const (
 	often   = time.Second // urgent items that come within this of each other come often
 	share   = 20          // one part in so many of the time is for flushes without an urgent item
+	rarely  = 2           // urgent items that come further apart than so many flushes come rarely
 	maxRest = 100 * time.Millisecond
 )
 
@@ -63,14 +72,18 @@ func New[T any](limits Limits, weight func(T) int, flush Flush[T]) *Batcher[T] {
 // Add hands over an item. It does not block.
 func (b *Batcher[T]) Add(item T, u Urgency) {
 	b.mu.Lock()
-	b.pending = append(b.pending, item)
+	b.pending = append(b.pending, entry[T]{item, u})
 	b.load += b.weight(item)
 	if u != Patient {
 		b.soon = len(b.pending)
 	}
 	if u == Urgent {
+		now := time.Now()
+		if b.urgent == 0 {
+			b.alone = !b.flushing && now.Sub(b.lastUrgent) > rarely*b.took
+		}
 		b.urgent = len(b.pending)
-		b.lastUrgent = time.Now()
+		b.lastUrgent = now
 	}
 	hurry := u == Urgent || b.load >= b.limits.Max
 	reckon := u == Soon || b.load >= b.limits.Enough
@@ -101,8 +114,7 @@ func signal(c chan struct{}) {
 func (b *Batcher[T]) Take() []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	items := b.pending
-	b.pending, b.urgent, b.soon, b.load = nil, 0, 0, 0
+	items := b.take(len(b.pending), Patient)
 	b.Kick()
 	return items
 }
@@ -116,9 +128,7 @@ func (b *Batcher[T]) run() {
 		}
 		began := time.Now()
 		again, pause := b.flush(items)
-		if !urgent {
-			b.flushedAlone(began)
-		}
+		b.flushed(began, urgent)
 		if len(again) == 0 {
 			b.gather()
 			continue
@@ -154,12 +164,14 @@ func (b *Batcher[T]) until(began time.Time) time.Time {
 	return end
 }
 
-// flushedAlone notes that a flush without an urgent item is over.
-func (b *Batcher[T]) flushedAlone(began time.Time) {
+// flushed notes that a flush is over.
+func (b *Batcher[T]) flushed(began time.Time, urgent bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now := time.Now(); now.Sub(b.lastUrgent) < often {
-		b.rest = now.Add(min(share*now.Sub(began), maxRest))
+	now := time.Now()
+	b.flushing, b.took = false, now.Sub(began)
+	if !urgent && now.Sub(b.lastUrgent) < often {
+		b.rest = now.Add(min(share*b.took, maxRest))
 	}
 }
 
@@ -188,29 +200,57 @@ func (b *Batcher[T]) next() (items []T, urgent bool) {
 	case <-b.kick: // it was for these items
 	default:
 	}
+	b.flushing = true
+	alone := b.alone && b.load < b.limits.Enough
+	b.alone = false
+	if alone {
+		return b.take(len(b.pending), Urgent), true
+	}
 	n, load := 0, 0
 	for n < len(b.pending) && load < b.limits.Max {
-		load += b.weight(b.pending[n])
+		load += b.weight(b.pending[n].item)
 		n++
 	}
-	items, urgent = b.pending[:n:n], b.urgent > 0
-	b.pending = append([]T(nil), b.pending[n:]...)
-	b.urgent, b.soon = max(0, b.urgent-n), max(0, b.soon-n)
-	b.load -= load
-	return items, urgent
+	urgent = b.urgent > 0
+	return b.take(n, Patient), urgent
+}
+
+// take removes those of the first n items that are at least so urgent, and returns them.
+func (b *Batcher[T]) take(n int, least Urgency) (items []T) {
+	items = make([]T, 0, n)
+	left := make([]entry[T], 0, len(b.pending))
+	urgent, soon := 0, 0
+	for i, e := range b.pending {
+		if i < n && e.Urgency >= least {
+			items = append(items, e.item)
+			b.load -= b.weight(e.item)
+			continue
+		}
+		left = append(left, e)
+		if e.Urgency != Patient {
+			soon = len(left)
+		}
+		if e.Urgency == Urgent {
+			urgent = len(left)
+		}
+	}
+	b.pending, b.urgent, b.soon = left, urgent, soon
+	return items
 }
 
 func (b *Batcher[T]) putBack(items []T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.pending = append(items, b.pending...)
+	back := make([]entry[T], len(items), len(items)+len(b.pending))
+	for i, item := range items {
+		back[i].item = item
+		b.load += b.weight(item)
+	}
+	b.pending = append(back, b.pending...)
 	if b.urgent > 0 {
 		b.urgent += len(items)
 	}
 	if b.soon > 0 {
 		b.soon += len(items)
-	}
-	for _, item := range items {
-		b.load += b.weight(item)
 	}
 }

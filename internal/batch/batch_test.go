@@ -74,11 +74,9 @@ func TestOnlyWhatIsNotUrgentLingers(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, [][]int{{1}}, l.seen())
 
-		b.Add(2, batch.Patient)
+		b.Add(2, batch.Urgent)
 		synctest.Wait()
-		b.Add(3, batch.Urgent)
-		synctest.Wait()
-		require.Equal(t, []int{2, 3}, l.seen()[1])
+		require.Equal(t, []int{2}, l.seen()[1])
 
 		for i := range 7 {
 			b.Add(10+i, batch.Patient)
@@ -93,7 +91,7 @@ func TestOnlyWhatIsNotUrgentLingers(t *testing.T) {
 }
 
 // A flush of patient items alone takes its time, and then leaves twenty times as long to urgent ones.
-func TestPatientItemsRideWithUrgentOnes(t *testing.T) {
+func TestPatientItemsGatherWhileUrgentOnesCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{start: time.Now()}
 		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 100, Enough: 50}, one, func(items []int) ([]int, time.Duration) {
@@ -108,15 +106,31 @@ func TestPatientItemsRideWithUrgentOnes(t *testing.T) {
 		add(0, 1, batch.Urgent)
 		add(10, 2, batch.Patient) // flushed from 12 to 13, so the next rest until 33
 		add(14, 3, batch.Patient)
-		add(20, 4, batch.Urgent) // takes 3 along
-		add(22, 5, batch.Patient)
-		add(26, 6, batch.Soon) // waits for company no longer than any, and takes 5 along
-		add(2000, 7, batch.Patient)
-		add(2010, 8, batch.Patient) // no urgent ones any more
+		add(20, 4, batch.Urgent) // comes rarely and goes alone
+		add(22, 5, batch.Urgent) // comes within two flushes and takes 3 along
+		add(23, 6, batch.Patient)
+		add(26, 7, batch.Soon) // waits for company no longer than any, and takes 6 along
+		add(2000, 8, batch.Patient)
+		add(2010, 9, batch.Patient) // no urgent ones any more
 		time.Sleep(time.Second)
-		require.Equal(t, [][]int{{1}, {2}, {3, 4}, {5, 6}, {7}, {8}}, l.seen())
+		require.Equal(t, [][]int{{1}, {2}, {4}, {3, 5}, {6, 7}, {8}, {9}}, l.seen())
 		ms := time.Millisecond
-		require.Equal(t, []time.Duration{1 * ms, 13 * ms, 21 * ms, 27 * ms, 2003 * ms, 2013 * ms}, l.times())
+		require.Equal(t, []time.Duration{1 * ms, 13 * ms, 21 * ms, 23 * ms, 27 * ms, 2003 * ms, 2013 * ms}, l.times())
+	})
+}
+
+func TestUrgentItemsTakeManyAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{start: time.Now()}
+		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 100, Enough: 3}, one, func(items []int) ([]int, time.Duration) {
+			l.add(items)
+			return nil, 0
+		})
+		for i := range 3 {
+			b.Add(i, batch.Patient)
+		}
+		b.Add(3, batch.Urgent)
+		require.Equal(t, [][]int{{0, 1, 2, 3}}, l.seen())
 	})
 }
 
