@@ -66,6 +66,7 @@ type commit struct {
 	handed     []*first            // deliveries that are handed over
 	handNotes  notes               // of those
 	done       []int64             // deliveries whose rows were written
+	earliest   int64               // key of an attempt that has its delivery's; 0: there is none
 }
 
 func newCommit(q *session, b *webhook.Batch, busy map[string]bool, careful bool) *commit {

@@ -213,6 +213,10 @@ func (c *commit) flushOutcomes() error {
 	if len(plain.keys) > 0 {
 		list = append(list, plain.statement(c.now))
 	}
+	if c.earliest > 0 { // details are pruned in the order of keys
+		list = append(list, &statement{sql: `UPDATE webhook.progress SET pruned_to = $1 WHERE pruned_to > $1`, args: []any{c.earliest - 1}})
+		c.earliest = 0
+	}
 	return c.write(list, want)
 }
 
@@ -267,6 +271,9 @@ func (c *commit) record(rec *record) error {
 	}
 	if !addAttempt(&c.attempts, rec, c.now) {
 		return errAgain // the careful way answers that the ID cannot be kept
+	}
+	if key, _, _ := id.Split(id.Attempt, rec.given.ID); key == rec.delivery.key && (c.earliest == 0 || key < c.earliest) {
+		c.earliest = key
 	}
 	rec.delivery.summarise(rec)
 	return nil
