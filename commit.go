@@ -195,8 +195,15 @@ func (d *Dispatcher) stored(c *commit, res SendResult) {
 	if (wake || c.wake) && res.Status == SendStored {
 		d.Wake()
 	}
+	if res.Status == SendStored {
+		d.reportSent(c, res)
+	}
 	c.done <- sendReply{result: res}
-	if d.cfg.Observer == nil || res.Status != SendStored {
+}
+
+// reportSent comes before the answer, so that who counts knows of the event when Send returns.
+func (d *Dispatcher) reportSent(c *commit, res SendResult) {
+	if d.cfg.Observer == nil {
 		return
 	}
 	for i := range res.Receipts {

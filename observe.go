@@ -30,8 +30,8 @@ type SendObserver interface {
 type NoticeKind string
 
 const (
-	// NoticeSent means: an event is stored, by Send or SendBatch. Event, Receipt. What SendTx stores is not
-	// told of, since only the caller knows whether the transaction was committed.
+	// NoticeSent means: an event is stored, by Send or SendBatch, which returns afterwards. Event, Receipt.
+	// What SendTx stores is not told of, since only the caller knows whether the transaction was committed.
 	NoticeSent NoticeKind = "event.sent"
 	// NoticeAttempt means: an attempt is stored. Event, Delivery, Attempt, Endpoint, DueAt.
 	NoticeAttempt NoticeKind = "attempt.completed"

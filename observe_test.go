@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,23 @@ func TestSendObserver(t *testing.T) {
 		require.ErrorIs(t, err, webhook.ErrInvalid)
 		require.Empty(t, events[0].TraceContext)
 		require.Equal(t, []string{"outer begins", "inner begins", "inner ends", err.Error(), "outer ends", err.Error()}, said)
+	})
+}
+
+// slowObserver needs a second to count.
+type slowObserver struct{ counted atomic.Int32 }
+
+func (o *slowObserver) Observe(context.Context, webhook.Notice) {
+	time.Sleep(time.Second)
+	o.counted.Add(1)
+}
+
+func TestSentIsObservedBeforeSendReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowObserver{}
+		b := start(t, webhook.Config{Observer: slow})
+		b.send(webhook.Event{})
+		require.EqualValues(t, 1, slow.counted.Load())
 	})
 }
 
