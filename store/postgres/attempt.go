@@ -45,7 +45,7 @@ func (q *session) attemptFilter(w *filter, lq *webhook.AttemptQuery) (found bool
 		w.and("a.tenant = ?", lq.TenantID)
 	}
 	if lq.EndpointID != "" {
-		num, err := q.endpointNum(lq.EndpointID)
+		num, err := q.endpointOf(lq.EndpointID, lq.AllTenants, lq.TenantID)
 		if err != nil || num == 0 {
 			return false, err
 		}

@@ -300,19 +300,27 @@ func inserting(table, spec, tail string) *form {
 		strings.Join(values, ", ") + " FROM " + unnest(fields, 0) + " " + tail}
 }
 
+// located is unnest with the place of the row that the first fields, as many as keys, name: a table u, without
+// those that have none. A plain join may go through the whole table instead, if it was small when that was
+// planned.
+func located(table string, fields []field, keys int, also string) string {
+	where := make([]string, keys)
+	for i, f := range fields[:keys] {
+		where[i] = f.name + " = u." + f.name
+	}
+	return "(SELECT t.ctid AS place, u.* FROM " + unnest(fields, 0) + " CROSS JOIN LATERAL (SELECT ctid FROM " + table +
+		" WHERE " + strings.Join(where, " AND ") + also + " OFFSET 0) t OFFSET 0) u"
+}
+
 // updating makes the form that sets columns of the rows whose first fields, as many as keys, are equal.
 func updating(table, spec string, keys int) *form {
 	fields := fieldsOf(spec)
-	var sets, where []string
-	for i, f := range fields {
-		if i < keys {
-			where = append(where, "t."+f.name+" = u."+f.name)
-		} else {
-			sets = append(sets, f.name+" = "+f.value())
-		}
+	var sets []string
+	for _, f := range fields[keys:] {
+		sets = append(sets, f.name+" = "+f.value())
 	}
-	return &form{fields, "UPDATE " + table + " t SET " + strings.Join(sets, ", ") + " FROM " + unnest(fields, 0) +
-		" WHERE " + strings.Join(where, " AND ")}
+	return &form{fields, "UPDATE " + table + " t SET " + strings.Join(sets, ", ") + " FROM " + located(table, fields, keys, "") +
+		" WHERE t.ctid = u.place"}
 }
 
 // gathered are rows for a form.

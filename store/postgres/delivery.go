@@ -142,13 +142,13 @@ var insertEntries = inserting("webhook.queue", `endpoint next_at key tenant:text
 
 var entryFields = fieldsOf(`endpoint next_at key`)
 
-var dropEntries = &form{entryFields, `DELETE FROM webhook.queue t USING ` + unnest(entryFields, 0) +
-	` WHERE t.endpoint = u.endpoint AND t.next_at = u.next_at AND t.key = u.key`}
+var dropEntries = &form{entryFields, `DELETE FROM webhook.queue t USING ` + located("webhook.queue", entryFields, 3, "") +
+	` WHERE t.ctid = u.place`}
 
 var moveFields = fieldsOf(`endpoint next_at key to_at leased:truth over:truth`)
 
 var moveEntries = &form{moveFields, `UPDATE webhook.queue t SET next_at = u.to_at, leased = u.leased, over = u.over
-	FROM ` + unnest(moveFields, 0) + ` WHERE t.endpoint = u.endpoint AND t.next_at = u.next_at AND t.key = u.key`}
+	FROM ` + located("webhook.queue", moveFields, 3, "") + ` WHERE t.ctid = u.place`}
 
 func (s *saver) save(d *delivery) {
 	lastError := d.lastError

@@ -86,7 +86,7 @@ func (c *claim) retries(t *taking, n int) (keys []int64, err error) {
 	}, `SELECT q.key FROM (
 			SELECT key, next_at FROM webhook.queue WHERE endpoint = $1 AND next_at > $2 AND NOT leased AND NOT over
 			ORDER BY next_at, key LIMIT $3) q
-		JOIN webhook.delivery d ON d.key = q.key WHERE d.trigger = $4 ORDER BY q.next_at, q.key LIMIT $5`,
+		CROSS JOIN LATERAL (SELECT FROM webhook.delivery WHERE key = q.key AND trigger = $4 OFFSET 0) d ORDER BY q.next_at, q.key LIMIT $5`,
 		t.endpoint, c.now, int64(earlyLook), int64(triggerAutomatic), int64(n))
 	return keys, err
 }

@@ -239,6 +239,15 @@ func (q *session) endpointNum(endpointID string) (num int64, err error) {
 	return q.int(`SELECT num FROM webhook.endpoint WHERE key = $1 AND rest = $2`, key, rest)
 }
 
+// endpointOf is 0 for another tenant's, too. Its lists would be gone through in vain.
+func (q *session) endpointOf(endpointID string, allTenants bool, tenantID string) (num int64, err error) {
+	key, rest, ok := id.Split(id.Endpoint, endpointID)
+	if !ok {
+		return 0, nil
+	}
+	return q.int(`SELECT num FROM webhook.endpoint WHERE key = $1 AND rest = $2 AND ($3 OR tenant = $4)`, key, rest, allTenants, tenantID)
+}
+
 // wholeRow cuts a row's times to what is kept.
 func wholeRow(e webhook.EndpointRow) webhook.EndpointRow {
 	e.CreatedAt, e.UpdatedAt, e.ReleasedAt = whole(e.CreatedAt), whole(e.UpdatedAt), whole(e.ReleasedAt)

@@ -128,17 +128,17 @@ func deleteNotes(over []*handedNote) []*statement {
 	for _, n := range over {
 		ats, ids = append(ats, n.at), append(ids, n.id)
 	}
-	return []*statement{{sql: `DELETE FROM webhook.note WHERE (at, id) IN (SELECT n.at, n.id
-		FROM unnest($1::bigint[], $2::bigint[]) AS u(at, id) JOIN webhook.note n ON n.at = u.at AND n.id = u.id
-		FOR UPDATE OF n SKIP LOCKED)`, args: []any{ats, ids}}}
+	return []*statement{{sql: `DELETE FROM webhook.note WHERE ctid = ANY(ARRAY(SELECT n.ctid
+		FROM unnest($1::bigint[], $2::bigint[]) AS u(at, id) CROSS JOIN LATERAL (
+			SELECT ctid FROM webhook.note WHERE at = u.at AND id = u.id FOR UPDATE SKIP LOCKED OFFSET 0) n))`, args: []any{ats, ids}}}
 }
 
 // endFirst writes the success of deliveries that were handed over, if they are as they went in; it divides by
 // zero if one is not.
-const endFirst = `WITH done AS (UPDATE webhook.delivery t SET state = 1, attempts = 1, trigger = 1, next_at = NULL, due_at = NULL, owner = NULL,
+var endFirst = `WITH done AS (UPDATE webhook.delivery t SET state = 1, attempts = 1, trigger = 1, next_at = NULL, due_at = NULL, owner = NULL,
 	leased_at = NULL, last_at = u.last_at, last_status = u.last_status, updated_at = $4, finished_at = $4
-	FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS u(key, last_at, last_status)
-	WHERE t.key = u.key AND t.lease = 1 AND t.state = 0 AND NOT t.queued RETURNING 1)
+	FROM ` + located("webhook.delivery", fieldsOf("key last_at last_status"), 1, " AND lease = 1 AND state = 0 AND NOT queued") + `
+	WHERE t.ctid = u.place RETURNING 1)
 	SELECT 1 / (count(*) = cardinality($1::bigint[]))::int FROM done`
 
 // handedColumns are the columns of endFirst's rows.
@@ -187,8 +187,9 @@ func (q *session) enqueueOf(endpoint int64) error {
 		err := r.Scan(&key)
 		keys = append(keys, key)
 		return err
-	}, `SELECT d.key FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key) JOIN webhook.delivery d ON d.key = h.key
-		WHERE $1 = ANY(n.endpoint) AND d.endpoint = $1`, endpoint); err != nil {
+	}, `SELECT d.key FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key)
+			CROSS JOIN LATERAL (SELECT key FROM webhook.delivery WHERE key = h.key AND endpoint = $1 OFFSET 0) d
+		WHERE $1 = ANY(n.endpoint)`, endpoint); err != nil {
 		return err
 	}
 	sums := stats{}

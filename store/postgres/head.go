@@ -7,7 +7,7 @@ func (q *session) earliest(endpoint, now int64) (nextAt, dueAt int64, found bool
 			(SELECT key FROM webhook.queue WHERE endpoint = $1 AND NOT over ORDER BY next_at, key LIMIT 1)
 			UNION ALL SELECT h.key FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS h(key)
 				WHERE n.at <= $2 AND $1 = ANY(n.endpoint)) q
-		JOIN webhook.delivery d ON d.key = q.key AND d.endpoint = $1 AND d.state = 0
+		CROSS JOIN LATERAL (SELECT * FROM webhook.delivery WHERE key = q.key AND endpoint = $1 AND state = 0 OFFSET 0) d
 		ORDER BY d.next_at, d.key LIMIT 1`, []any{endpoint, now}, &nextAt, &dueAt)
 	return nextAt, dueAt, found, err
 }

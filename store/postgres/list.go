@@ -214,7 +214,7 @@ func (l *deliveryList) scope(w *filter) (from string, found bool, err error) {
 		queued.terms = append(queued.terms, "tenant = $"+strconv.Itoa(len(w.args)))
 	}
 	if l.EndpointID != "" {
-		num, err := l.endpointNum(l.EndpointID)
+		num, err := l.endpointOf(l.EndpointID, l.AllTenants, l.TenantID)
 		if err != nil || num == 0 {
 			return "", false, err
 		}

@@ -165,7 +165,8 @@ func (t *total) totals() error {
 			CROSS JOIN LATERAL unnest(n.endpoint, n.fresh) AS x(num, fresh) JOIN webhook.endpoint e ON e.num = x.num` +
 			t.of.where() + ` GROUP BY 2`, args: t.of.args, scan: add},
 		&statement{sql: `SELECT 0, e.state IN (1, 2), count(*) FROM webhook.note n CROSS JOIN LATERAL unnest(n.handed) AS x(key)
-			JOIN webhook.delivery d ON d.key = x.key AND d.state = 0 AND NOT d.queued JOIN webhook.endpoint e ON e.num = d.endpoint` +
+			CROSS JOIN LATERAL (SELECT endpoint FROM webhook.delivery WHERE key = x.key AND state = 0 AND NOT queued OFFSET 0) d
+			JOIN webhook.endpoint e ON e.num = d.endpoint` +
 			t.of.where() + ` GROUP BY 2`, args: t.of.args, scan: add})
 }
 

@@ -57,7 +57,7 @@ func (l *attemptList) conditions() (found bool, err error) {
 		}
 	}
 	if l.EndpointID != "" {
-		if l.endpoint, err = l.endpointNum(l.EndpointID); err != nil || l.endpoint == 0 {
+		if l.endpoint, err = l.endpointOf(l.EndpointID, l.tenant); err != nil || l.endpoint == 0 {
 			return false, err
 		}
 		w.and("a.endpoint = ?", l.endpoint)
@@ -102,22 +102,45 @@ func (l *attemptList) from() (candidates, error) {
 	return attemptTimes.with(l.session, from, l.Since, l.Until)
 }
 
-// fewEndpoints is up to how many endpoints of a tenant are asked each.
-const fewEndpoints = 64
-
 // ofTenant are the deliveries of a tenant that may have an attempt of their key: those that do, of its
-// endpoints; or, where those are many, all. A tenant with more that holds many deliveries has a slow list.
+// endpoints; or, where those are many, those near to hand.
 func (l *attemptList) ofTenant(in stretch) (candidates, error) {
-	var of []candidates
-	err := l.query(func(r row) error {
-		of = append(of, l.withOwn(in, r.int(0)))
-		return nil
-	}, `SELECT num FROM webhook_endpoint INDEXED BY webhook_endpoint_tenant WHERE tenant = ? LIMIT ?`,
-		l.tenant, int64(fewEndpoints+1))
-	if err != nil || len(of) > fewEndpoints {
-		return l.deliveriesByEvents(in, l.tenant, 0), err
+	endpoints, ok, err := l.fewEndpoints(l.tenant)
+	if err != nil || !ok {
+		return l.ofLargeTenant(in), err
+	}
+	of := make([]candidates, len(endpoints))
+	for i, num := range endpoints {
+		of[i] = l.withOwn(in, num)
 	}
 	return union(of...), nil
+}
+
+// perWanted is how many attempts of all tenants are looked at for one of a tenant with many endpoints.
+const perWanted = 16
+
+// ofLargeTenant looks at everybody's attempts: such a tenant has many of them. Where it has not, it walks
+// through the tenant's events, past those with nothing but attempts to come.
+func (l *attemptList) ofLargeTenant(in stretch) candidates {
+	byEvents := l.deliveriesByEvents(in, l.tenant, 0)
+	return func(before int64, n int) (keys []int64, err error) {
+		seen, look := 0, perWanted*n
+		err = l.query(func(r row) error {
+			seen++
+			if r.int(1) == l.tenant {
+				keys = append(keys, r.int(0))
+			}
+			if len(keys) == n {
+				return errStop
+			}
+			return nil
+		}, `SELECT key, tenant FROM webhook_attempt NOT INDEXED WHERE key < ? AND key >= ? ORDER BY key DESC LIMIT ?`,
+			min(before, in.before), in.from, int64(look))
+		if err != nil || len(keys) == n || seen < look {
+			return keys, err
+		}
+		return byEvents(before, n)
+	}
 }
 
 // scoped uses the form of an index that there is for endpoints, tenants and all.

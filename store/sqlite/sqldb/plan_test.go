@@ -80,6 +80,7 @@ var allowed = []struct{ query, step, why string }{
 	{"LIMIT ?", `^SCAN webhook_delivery USING COVERING INDEX webhook_delivery_pending$`, "byQueue: stops at queueRows"},
 	{"FROM webhook_endpoint e INDEXED BY webhook_endpoint_held", `^SCAN e USING`, "holds nothing but what is held"},
 	{"attributes ->> ", `^USE TEMP B-TREE FOR ORDER BY$`, "the events with one value of an attribute, of all tenants"},
+	{"FROM webhook_head h NOT INDEXED", `^USE TEMP B-TREE FOR ORDER BY$`, "up to 64 endpoints"},
 	{"count(*) FROM (SELECT", `^SCAN \(subquery`, "bounded inside"},
 	{"LIMIT ? + 0)", `^SCAN \(subquery`, "claims of one endpoint, bounded inside"},
 	{"SELECT key, next_at, trigger FROM", `^SCAN \(subquery`, "takeEarly: a hundred rows"},

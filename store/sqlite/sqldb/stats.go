@@ -201,11 +201,7 @@ func (t *total) scope(sq webhook.StatsQuery) (found bool, err error) {
 		t.counter = ofTenant(t.tenant)
 	}
 	if sq.EndpointID != "" {
-		if t.endpoint, err = t.endpointNum(sq.EndpointID); err != nil || t.endpoint == 0 {
-			return false, err
-		}
-		tenants, err := t.tenantsOf([]int64{t.endpoint})
-		if err != nil || t.tenant != 0 && tenants[t.endpoint] != t.tenant {
+		if t.endpoint, err = t.endpointOf(sq.EndpointID, t.tenant); err != nil || t.endpoint == 0 {
 			return false, err
 		}
 		t.counter = t.endpoint
@@ -258,8 +254,20 @@ const headsAtOnce = 256
 // late, so it stops at the first that cannot be better.
 func (t *total) oldest() error {
 	best, after := t.now, position{none, none}
+	var of []int64
+	if t.endpoint != 0 {
+		of = []int64{t.endpoint}
+	} else if t.tenant != 0 {
+		nums, ok, err := t.fewEndpoints(t.tenant)
+		if err != nil {
+			return err
+		}
+		if ok {
+			of = nums
+		}
+	}
 	for {
-		heads, err := t.dueHeads(after)
+		heads, err := t.dueHeads(of, after)
 		if err != nil {
 			return err
 		}
@@ -284,15 +292,16 @@ func (t *total) oldest() error {
 	}
 }
 
-func (t *total) dueHeads(after position) (heads []taking, err error) {
+// dueHeads are those of some endpoints, if they are given, else the tenant's or all.
+func (t *total) dueHeads(of []int64, after position) (heads []taking, err error) {
 	w := filter{}
 	w.and("h.held = 0 AND h.next_at <= ?", t.now)
 	w.and("h.next_at >= ? AND (h.next_at, h.endpoint) > (?, ?)", after.nextAt, after.nextAt, after.endpoint)
 	index := "INDEXED BY webhook_head_next"
 	switch {
-	case t.endpoint != 0:
+	case of != nil:
 		index = "NOT INDEXED"
-		w.and("h.endpoint = ?", t.endpoint)
+		w.and(among("h.endpoint"), jsonKeys(of))
 	case t.tenant != 0:
 		w.and("e.tenant = ?", t.tenant)
 	}
