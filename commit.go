@@ -17,6 +17,7 @@ type commit struct {
 	run     *run           // that the jobs are for, or that the result is from
 	full    []*lane        // by delivery: those that had no room for it
 	wake    bool           // something was stored that is due and not handed over, of an ordered endpoint
+	refusal error          // why it may not be stored, unless it is all a repetition
 	done    chan sendReply // holds one
 
 	result *result

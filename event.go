@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -216,7 +217,7 @@ func (d *Dispatcher) sendTx(ctx context.Context, tx Tx, ev Event) ([]Receipt, er
 		if err != nil {
 			return SendResult{}, err
 		}
-		return res.Sends[0], nil
+		return c.judged(res.Sends[0], nil)
 	})
 }
 
@@ -249,7 +250,7 @@ func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, 
 	if r := d.current.Load(); r != nil {
 		d.handOver(r, c)
 	}
-	return d.commitGroup(ctx, c)
+	return c.judged(d.commitGroup(ctx, c))
 }
 
 // commitGroup lets a group ride the next commit and waits for the answer.
@@ -274,6 +275,9 @@ func (d *Dispatcher) prepare(ctx context.Context, store EndpointStore, events []
 		if err != nil {
 			matched, generation, err = d.rematch(ctx, store, &e)
 		}
+		if errors.Is(err, ErrInvalid) && e.IdempotencyKey != "" {
+			c.refusal, generation, err = err, neverCurrent, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -288,6 +292,18 @@ func (d *Dispatcher) prepare(ctx context.Context, store EndpointStore, events []
 		c.group.Events[i] = NewEvent{Event: e, Fingerprint: e.fingerprint(), Deliveries: d.fanOut(&e, matched)}
 	}
 	return c, nil
+}
+
+// neverCurrent is a generation with which a store takes nothing new. An event whose endpoints are not all
+// there may be a repetition of one that was stored when they were.
+const neverCurrent = -1
+
+// judged is the error of a group that turned out to be no repetition.
+func (c *commit) judged(res SendResult, err error) (SendResult, error) {
+	if err == nil && c.refusal != nil && res.Status == SendStale {
+		return SendResult{}, c.refusal
+	}
+	return res, err
 }
 
 // rematch gives an event another chance whose endpoints are not known here, but may be new.

@@ -157,6 +157,30 @@ func TestIdempotencyKeys(t *testing.T) {
 	})
 }
 
+// What was stored stays stored: its repetition needs no endpoint that is gone since.
+func TestARepetitionNamesADeletedEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{})
+		e := webhook.Event{Type: "a.b", Payload: []byte("1"), IdempotencyKey: "k", EndpointIDs: []string{b.endpoint(webhook.Endpoint{}).ID}}
+		first := b.send(e)
+		require.NoError(t, b.DeleteEndpoint(t.Context(), e.EndpointIDs[0]))
+		again := b.send(e)
+		require.Equal(t, webhook.Receipt{EventID: first.EventID, DeliveryIDs: first.DeliveryIDs, Duplicate: true}, again)
+
+		other := e
+		other.Payload = []byte("2")
+		_, err := b.Send(t.Context(), other)
+		require.ErrorIs(t, err, webhook.ErrConflict)
+		other.IdempotencyKey = "l"
+		_, err = b.SendBatch(t.Context(), []webhook.Event{e, other})
+		require.ErrorIs(t, err, webhook.ErrInvalid, "it is new")
+		require.ErrorContains(t, err, "Event.EndpointIDs")
+		events, err := b.ListEvents(t.Context(), webhook.EventQuery{})
+		require.NoError(t, err)
+		require.Len(t, events, 1)
+	})
+}
+
 func TestConcurrentSendsOfOneKeyStoreOneEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, webhook.Config{})

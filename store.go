@@ -180,7 +180,7 @@ type Batch struct {
 
 // SendGroup holds events that are stored all or none.
 type SendGroup struct {
-	Generation int64
+	Generation int64 // that the fan-out holds for; of a group of mere repetitions it may be any
 	Events     []NewEvent
 }
 

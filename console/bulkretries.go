@@ -146,7 +146,7 @@ func bulkQuery(q webhook.DeliveryQuery) webhook.DeliveryQuery {
 }
 
 // What the count of a confirmation may cost.
-const confirmTime = 150 * time.Millisecond
+const confirmTime = 120 * time.Millisecond
 
 // countAll counts what a query selects, or says how many there are at least.
 func (c *call) countAll(q webhook.DeliveryQuery) (n int, exact bool, err error) {

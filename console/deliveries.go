@@ -142,8 +142,8 @@ func (p *params) filters() filters {
 
 // What the page of deliveries may take.
 const (
-	listTime  = 150 * time.Millisecond // a list for which stores have no index
-	pageTime  = 200 * time.Millisecond // the list and all counts
+	listTime  = 120 * time.Millisecond // a list for which stores have no index
+	pageTime  = 160 * time.Millisecond // the list and all counts
 	countRows = 500                    // of each count
 )
 

@@ -123,9 +123,11 @@ var sendRules = []rule{
 		first := keyed(w.event(e, w.endpoint()), "key", "same")
 		deliveryIDs := w.store(first)
 		again := keyed(w.event(e), "key", "same")
-		r := w.sendGroups(w.group(again))[0]
-		w.Equal(webhook.SendStored, r.Status)
-		w.Equal([]webhook.Receipt{{EventID: first.Event.ID, DeliveryIDs: deliveryIDs, Duplicate: true}}, r.Receipts)
+		for _, generation := range []int64{w.generation(), -1} { // nothing is matched, so it may be any
+			r := w.sendGroups(webhook.SendGroup{Generation: generation, Events: []webhook.NewEvent{again}})[0]
+			w.Equal(webhook.SendStored, r.Status)
+			w.Equal([]webhook.Receipt{{EventID: first.Event.ID, DeliveryIDs: deliveryIDs, Duplicate: true}}, r.Receipts)
+		}
 		w.absent(again)
 	}},
 	{name: "keeps keys of tenants apart", check: func(w *world) {
