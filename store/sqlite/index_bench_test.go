@@ -63,6 +63,7 @@ var indexGroups = []struct {
 	{"lists of events and deliveries", []string{"webhook_event_tenant", "webhook_event_type", "webhook_event_tenant_type"}},
 	{"deliveries of an endpoint", []string{"webhook_delivery_endpoint", "webhook_delivery_own"}},
 	{"queue", []string{"webhook_delivery_pending"}},
+	{"lists of what is pending", []string{"webhook_delivery_waiting", "webhook_delivery_waiting_tenant", "webhook_delivery_waiting_endpoint"}},
 	{"lists of attempts", []string{"webhook_attempt_endpoint", "webhook_attempt_tenant"}},
 	{"attempts of a delivery", []string{"webhook_attempt_lease"}},
 	{"failed deliveries", []string{"webhook_delivery_failed", "webhook_delivery_failed_tenant", "webhook_delivery_failed_endpoint"}},

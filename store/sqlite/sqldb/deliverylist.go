@@ -139,13 +139,9 @@ func (l *deliveryList) from() (from candidates, err error) {
 		return from, err
 	}
 	in := deliveryTimes.stretch(l.Since, l.Until)
-	if l.only(webhook.StatusPending) {
-		if from, err = l.byQueue(in); err != nil {
-			return nil, err
-		}
-	}
 	switch {
-	case from != nil:
+	case l.only(webhook.StatusPending):
+		from = l.scoped("webhook_delivery_waiting", in, "state = 0")
 	case l.code != 0:
 		from = l.byCode(in)
 	case l.only(webhook.StatusFailed):
@@ -212,50 +208,6 @@ func (q *session) apart(in stretch, tenant, typ int64) candidates {
 		return q.indexed("webhook_delivery", "webhook_delivery_apart_type", in, "type = ? AND "+terms, typ)
 	}
 	return q.indexed("webhook_delivery", "webhook_delivery_apart", in, terms)
-}
-
-// What byQueue looks at, at most.
-const (
-	queueRows      = 20_000
-	queueEndpoints = 5_000
-)
-
-// byQueue finds what is pending where that is little: an index in the order of lists would be written
-// twice for each delivery. nil: there is much, so that the newest of it are soon found elsewhere.
-func (l *deliveryList) byQueue(in stretch) (candidates, error) {
-	if l.endpoint != 0 {
-		return l.queued(in, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending
-			WHERE state = 0 AND endpoint = ? LIMIT ?`, l.endpoint)
-	}
-	if l.tenant != 0 {
-		endpoints, err := l.int(`SELECT count(*) FROM (SELECT 1 FROM webhook_endpoint INDEXED BY webhook_endpoint_tenant
-			WHERE tenant = ? LIMIT ?)`, l.tenant, int64(queueEndpoints))
-		if err != nil {
-			return nil, err
-		}
-		if endpoints < queueEndpoints {
-			return l.queued(in, `SELECT d.key FROM webhook_endpoint p INDEXED BY webhook_endpoint_tenant
-				CROSS JOIN webhook_delivery d INDEXED BY webhook_delivery_pending ON d.state = 0 AND d.endpoint = p.num
-				WHERE p.tenant = ? LIMIT ?`, l.tenant)
-		}
-	}
-	return l.queued(in, `SELECT key FROM webhook_delivery INDEXED BY webhook_delivery_pending WHERE state = 0 LIMIT ?`)
-}
-
-// queued reads keys in the order of the queue; nil: too many.
-func (l *deliveryList) queued(in stretch, sql string, args ...any) (candidates, error) {
-	keys, seen := []int64{}, 0
-	err := l.query(func(r row) error {
-		seen++
-		if key := r.int(0); in.from <= key && key < in.before {
-			keys = append(keys, key)
-		}
-		return nil
-	}, sql, append(args, int64(queueRows))...)
-	if err != nil || seen == queueRows {
-		return nil, err
-	}
-	return given(keys), nil
 }
 
 // only reports whether nothing is asked for but deliveries of one status.

@@ -77,7 +77,6 @@ var allowed = []struct{ query, step, why string }{
 	{"DELETE FROM webhook_bulk", `^SCAN webhook_bulk$`, "bulk retries are few"},
 	{"FROM webhook_endpoint INDEXED BY webhook_endpoint_key", `^SCAN webhook_endpoint USING INDEX`, "in order of the page, from its start"},
 	{"LIMIT 10000) WHERE owner", `^SCAN webhook_delivery USING INDEX webhook_delivery_pending$`, "stops at 10,000"},
-	{"LIMIT ?", `^SCAN webhook_delivery USING COVERING INDEX webhook_delivery_pending$`, "byQueue: stops at queueRows"},
 	{"FROM webhook_endpoint e INDEXED BY webhook_endpoint_held", `^SCAN e USING`, "holds nothing but what is held"},
 	{"attributes ->> ", `^USE TEMP B-TREE FOR ORDER BY$`, "the events with one value of an attribute, of all tenants"},
 	{"FROM webhook_head h NOT INDEXED", `^USE TEMP B-TREE FOR ORDER BY$`, "up to 64 endpoints"},

@@ -153,6 +153,10 @@ CREATE INDEX webhook_delivery_apart_type ON webhook_delivery (type)
 -- As for events.
 CREATE INDEX webhook_delivery_odd ON webhook_delivery (created_at)
 	WHERE (key >> 21) - created_at / 1000 NOT BETWEEN -2000 AND 2000;
+-- Lists of what is pending. What succeeds at once is not in them.
+CREATE INDEX webhook_delivery_waiting ON webhook_delivery (key) WHERE state = 0;
+CREATE INDEX webhook_delivery_waiting_tenant ON webhook_delivery (tenant) WHERE state = 0;
+CREATE INDEX webhook_delivery_waiting_endpoint ON webhook_delivery (endpoint) WHERE state = 0;
 -- Lists of what failed for good, rare among successes.
 CREATE INDEX webhook_delivery_failed ON webhook_delivery (key) WHERE state >= 2;
 CREATE INDEX webhook_delivery_failed_tenant ON webhook_delivery (tenant) WHERE state >= 2;
