@@ -8,6 +8,10 @@ type wanted struct {
 	caps    map[string]int
 	exclude []string
 	number  int // of the claim
+	// How many fresh deliveries of the endpoints claimed for had no room since the last claim for backlogs, and
+	// how long that is.
+	stayed int
+	over   time.Duration
 }
 
 // wants begins a claim. An endpoint that has something in the store and no room for it here is not
@@ -18,9 +22,6 @@ func (q *queue) wants(paused bool) (w wanted) {
 	q.claims++
 	w.number = q.claims
 	limit, contended := min(2*q.slots, q.room()-q.waiting-q.reserved), q.contended()
-	if !paused && contended {
-		limit = min(limit, contendedClaim)
-	}
 	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
 		q.more = true
 		return w
@@ -38,10 +39,20 @@ func (q *queue) wants(paused bool) (w wanted) {
 		}
 		if room > 0 && !(paused && l.backlog) {
 			w.caps[id] = room
-			continue
+			w.stayed += l.stayed
+		} else {
+			l.backlog = l.backlog || l.stored
+			w.exclude = append(w.exclude, id)
 		}
-		l.backlog = l.backlog || l.stored
-		w.exclude = append(w.exclude, id)
+		if !paused {
+			l.stayed = 0
+		}
+	}
+	if !paused {
+		w.over, q.stayedSince = now.Sub(q.stayedSince), now
+		if contended {
+			w.limit = min(limit, max(contendedClaim, outpace*w.stayed))
+		}
 	}
 	return w
 }

@@ -27,6 +27,7 @@ func (q *queue) stayed(lanes []*lane) (wake bool) {
 	defer q.mu.Unlock()
 	for _, l := range lanes {
 		l.storing--
+		l.stayed++
 		l.storedAt = q.claims
 		wake = q.opens(l) || wake
 	}

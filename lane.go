@@ -19,6 +19,7 @@ type lane struct {
 	stored     bool // the store has, or may have, due deliveries that are not here and no claim has met yet
 	storing    int  // commits under way that will make it so
 	storedAt   int  // the claims begun when one of those last ended
+	stayed     int  // fresh deliveries that had no room since the last claim for backlogs
 	backlog    bool // the last claim for it left due deliveries in the store: what is fresh joins them there
 	limiter    *rate.Limiter
 	pace       float64       // attempts a second in all processes; 0: any
@@ -45,11 +46,13 @@ const (
 
 // While endpoints with fresh deliveries and others with backlogs share a process, claims for the latter
 // are small and rare, and their attempts are spread over the time between. What a Send then meets of them
-// is short and seldom: less would leave its p99 alone even better, more would show in it.
+// is short and seldom: less would leave its p99 alone even better, more would show in it. But what is fresh and
+// joins a backlog must not make it grow.
 const (
 	freshFor       = time.Second // after a fresh delivery, its endpoint counts as one that has them
 	contendedClaim = 16
 	claimShare     = 100 // one part in so many of the store's time, and of the processors', is for backlogs
+	outpace        = 4   // and so many leave backlogs for each fresh delivery that had to be added to them
 	maxClaimPause  = 250 * time.Millisecond
 	betweenClaims  = 5 * time.Millisecond   // for the others, in such a pause
 	attemptCost    = 100 * time.Microsecond // of a processor's time, roughly, the result's commit included

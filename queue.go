@@ -48,6 +48,7 @@ type queue struct {
 	claiming    bool          // what a Claim found may not be here yet
 	more        bool          // the store had more due when it was last asked
 	claims      int           // begun so far
+	stayedSince time.Time     // the last claim for backlogs
 	settled     chan struct{} // closed when nothing of the above is left; nil if nobody waits
 	workers     int
 	idle        int

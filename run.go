@@ -224,7 +224,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 	})
 	var deferred []string
 	if err == nil {
-		deferred, err = r.accept(ctx, res, r.pause(res, paused))
+		deferred, err = r.accept(ctx, res, r.pause(&want, &res, paused))
 	}
 	if err != nil {
 		return r.storeFault(ctx, err), false
@@ -291,7 +291,7 @@ func (r *run) freeLeases(ctx context.Context) error {
 // pause says how long to leave the store and the processors to endpoints that get fresh deliveries, after
 // a claim for backlogs. Until then only endpoints without a backlog are claimed for: their retries wait for
 // nobody else's.
-func (r *run) pause(res ClaimResult, paused bool) time.Duration {
+func (r *run) pause(want *wanted, res *ClaimResult, paused bool) time.Duration {
 	if paused || r.once || len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended() {
 		return 0
 	}
@@ -299,6 +299,9 @@ func (r *run) pause(res ClaimResult, paused bool) time.Duration {
 	// An attempt's computing is not measured, but estimated.
 	attempts := time.Duration(len(res.Claims)) * attemptCost / time.Duration(runtime.GOMAXPROCS(0))
 	pause := min(claimShare*max(took, attempts), maxClaimPause)
+	if want.stayed > 0 {
+		pause = min(pause, want.over*time.Duration(len(res.Claims))/time.Duration(outpace*want.stayed))
+	}
 	r.paused = time.Now().Add(pause)
 	return pause
 }

@@ -98,3 +98,34 @@ func TestABacklogLeavesOthersAlone(t *testing.T) {
 		require.Greater(t, stats.Succeeded, int64(500), "and went on")
 	})
 }
+
+// What comes in for an endpoint with a backlog is added to it, and more than that goes out, whoever else has
+// something fresh.
+func TestABacklogShrinksHoweverMuchComesIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{})
+		busy := b.endpoint(webhook.Endpoint{EventTypes: []string{"busy"}})
+		b.endpoint(webhook.Endpoint{EventTypes: []string{"order.created"}})
+		due := time.Now().Add(time.Second)
+		for range 5000 {
+			b.send(webhook.Event{Type: "busy", DeliverAt: due})
+		}
+		pending := func() int64 {
+			stats, err := b.Stats(t.Context(), webhook.StatsQuery{EndpointID: busy.ID})
+			require.NoError(t, err)
+			return stats.Pending
+		}
+		const each = 2 * time.Millisecond
+		for n := range 12 * time.Second / each {
+			b.send(webhook.Event{Type: "busy"})
+			if n%250 == 0 {
+				b.send(webhook.Event{})
+			}
+			if n == 2*time.Second/each {
+				require.Greater(t, pending(), int64(1000), "there is a backlog")
+			}
+			time.Sleep(each)
+		}
+		require.Less(t, pending(), int64(100))
+	})
+}
