@@ -156,6 +156,8 @@ func (l *headLimit) Read(p []byte) (int, error) {
 	return n, err
 }
 
+const bufferSize = 4096 // bufio's
+
 // agree holds both clients' readings against each other.
 func agree(t testing.TB, text []byte, size int, method string) (verdict, error) {
 	t.Helper()
@@ -164,6 +166,9 @@ func agree(t testing.TB, text []byte, size int, method string) (verdict, error) 
 	require.Equal(t, other.failed, mine.failed, "ours: %v, net/http: %v, of %.300q", err, otherErr, text)
 	if mine.failed {
 		require.Equal(t, errors.Is(otherErr, errLimit), errors.Is(err, http1.ErrTooLarge), "ours: %v, net/http: %v", err, otherErr)
+		if last := text[bytes.LastIndexByte(text, '\n')+1:]; len(last) > 0 && len(last)%bufferSize == 0 {
+			return mine, err // net/http misses a line where it met the end of its buffer, and says that the text is cut
+		}
 		var malformed *http1.Malformed
 		require.Equal(t, !errors.Is(otherErr, errLimit) && !errors.Is(otherErr, io.ErrUnexpectedEOF), errors.As(err, &malformed),
 			"ours: %v, net/http: %v, of %.300q", err, otherErr, text)
@@ -218,7 +223,7 @@ func framings() map[string]string {
 		"values spaces": ok + "X:   a b\t \r\nX:\r\nx: c\r\nContent-Length: 0\r\n\r\n", "pragma": ok + "Pragma: no-cache\r\nContent-Length: 0\r\n\r\n", "pragma and more": ok + "Pragma: no-cache\r\nCache-Control: x\r\nContent-Length: 0\r\n\r\n", "pragma second": ok + "Pragma: a\r\nPragma: no-cache\r\nContent-Length: 0\r\n\r\n",
 		"100 then 200": "HTTP/1.1 100 Go\r\n\r\n" + ok + "Content-Length: 3\r\n\r\nabc", "103 bad length": "HTTP/1.1 103 Go\r\nContent-Length: x\r\n\r\n" + ok + "\r\n", "103 bad encoding": "HTTP/1.1 103 Go\r\nTransfer-Encoding: x\r\n\r\n" + ok + "\r\n", "103 with body": "HTTP/1.1 103 Go\r\nContent-Length: 3\r\n\r\nabc" + ok + "\r\n", "100 only": "HTTP/1.1 100 Go\r\n\r\n", "101": "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nabc", "103 bad header": "HTTP/1.1 103 Go\r\nx\r\n\r\n",
 		"1xx flood": strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 2000), "header bomb": ok + strings.Repeat("X: "+long[:1000]+"\r\n", 80) + "\r\n", "line bomb": ok + "X: " + strings.Repeat("y", 70000), "large header": ok + strings.Repeat("X: "+long[:1000]+"\r\n", 60) + "Content-Length: 1\r\n\r\na",
-		"two answers": ok + "Content-Length: 0\r\n\r\n" + ok + "Content-Length: 0\r\n\r\n", "body in pieces": ok + "Content-Length: 5000\r\n\r\n" + long, "header cut": ok + "X: ", "header cut in name": ok + "Conten", "header cut after line": ok + "X: a\r\n",
+		"two answers": ok + "Content-Length: 0\r\n\r\n" + ok + "Content-Length: 0\r\n\r\n", "body in pieces": ok + "Content-Length: 5000\r\n\r\n" + long, "header cut": ok + "X: ", "header cut in name": ok + "Conten", "header cut after line": ok + "X: a\r\n", "header cut at a buffer's end": ok + long[:bufferSize], "header cut before it": ok + long[:bufferSize-1],
 	}
 	for _, n := range []int{-1, 0, 1} { // around the limit
 		head := ok + "Content-Length: 0\r\nX: "
