@@ -18,6 +18,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() || underRace {
 		t.Skip("SKIPPED under the race detector and with -short, since it takes minutes; package memory runs it there")
 	}
+	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.Database(t), 4)
 	o := newOutside(t)
 	storetest.RunFaults(t, func(t *testing.T) webhook.Store { return o.open(t, pool) })

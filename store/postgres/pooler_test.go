@@ -75,6 +75,7 @@ logfile = %s
 }
 
 func TestPgBouncer(t *testing.T) {
+	t.Parallel()
 	through := bouncer(t, pgtest.Database(t))
 	for _, mode := range []string{"exec", "cache_describe"} {
 		t.Run(mode, func(t *testing.T) {

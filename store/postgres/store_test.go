@@ -15,8 +15,15 @@ import (
 	"github.com/outhook/webhook/store/storetest"
 )
 
-func TestStore(t *testing.T)      { storetest.Run(t, newOpener(t, "", 2)) }
-func TestStoreModel(t *testing.T) { storetest.RunModel(t, newOpener(t, "", 2)) }
+func TestStore(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, newOpener(t, "", 2))
+}
+
+func TestStoreModel(t *testing.T) {
+	t.Parallel()
+	storetest.RunModel(t, newOpener(t, "", 2))
+}
 
 // Each way in which pgx can talk to the server; TestPgBouncer has the others.
 func TestExecModes(t *testing.T) {

@@ -45,5 +45,6 @@ func TestFaults(t *testing.T) {
 	if underRace {
 		t.Skip("SKIPPED under the race detector, where it takes minutes; package memory runs it there")
 	}
+	t.Parallel()
 	storetest.RunFaults(t, opened)
 }
