@@ -109,8 +109,8 @@ func BenchmarkDelivery(b *testing.B) {
 				},
 			})
 		}
-		for _, todo := range []webhook.Batch{batch, next} {
-			if _, err := c.Commit(b.Context(), todo); err != nil {
+		for _, write := range []webhook.Batch{batch, next} {
+			if _, err := c.Commit(b.Context(), write); err != nil {
 				b.Fatal(err)
 			}
 		}
