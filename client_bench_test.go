@@ -27,11 +27,14 @@ import (
 const receiverEnv = "OUTHOOK_TEST_RECEIVER"
 
 func TestMain(m *testing.M) {
-	if scheme := os.Getenv(receiverEnv); scheme != "" {
-		receive(scheme)
-		return
+	switch kind := os.Getenv(receiverEnv); kind {
+	case "":
+		os.Exit(m.Run())
+	case "storm":
+		receiveStorm()
+	default:
+		receive(kind)
 	}
-	os.Exit(m.Run())
 }
 
 // cannedAnswer has 590 bytes, as receivers' answers have.
@@ -56,19 +59,27 @@ func receive(scheme string) {
 		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{cert}})
 	}
 	fmt.Printf("%s://%s/hook\n", scheme, listener.Addr())
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go answerAll(conn)
-		}
-	}()
+	go serve(listener, discard)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-func answerAll(conn net.Conn) {
+func discard(body io.Reader) bool {
+	_, err := io.Copy(io.Discard, body)
+	return err == nil
+}
+
+func serve(listener net.Listener, take func(body io.Reader) bool) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go answerAll(conn, take)
+	}
+}
+
+// answerAll lets each body be taken, and answers if that says so.
+func answerAll(conn net.Conn, take func(body io.Reader) bool) {
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	for {
@@ -85,7 +96,8 @@ func answerAll(conn net.Conn) {
 				_, _ = fmt.Sscanf(string(value), "%d", &length)
 			}
 		}
-		if _, err := in.Discard(length); err != nil {
+		if !take(io.LimitReader(in, int64(length))) {
+			_, _ = in.ReadByte() // the sender goes
 			return
 		}
 		if _, err := io.WriteString(conn, cannedAnswer); err != nil {
