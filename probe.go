@@ -77,6 +77,14 @@ func (p *probes) succeeded(endpointID string, now time.Time) bool {
 	return true
 }
 
+// failing reports whether an endpoint is being probed, and no probe has succeeded.
+func (p *probes) failing(endpointID string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.byID[endpointID]
+	return e != nil && !e.recovered
+}
+
 func (p *probes) forget(endpointID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

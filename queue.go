@@ -34,6 +34,7 @@ type queue struct {
 	peers       int           // processes that deliver, this one included; guarded by mu
 	hasRoom     func()        // told, with mu held, when claiming may be worth while again
 	spawn       func()        // starts a worker
+	failing     func(endpointID string) bool
 	now         func() time.Time
 
 	mu          sync.Mutex
@@ -58,22 +59,26 @@ type queue struct {
 	closed      bool
 }
 
-func newQueue(cfg *Config, now func() time.Time, hasRoom, spawn func()) *queue {
+func newQueue(cfg *Config, now func() time.Time, failing func(endpointID string) bool, hasRoom, spawn func()) *queue {
 	q := &queue{
 		slots: cfg.Workers, perEndpoint: min(cfg.PerEndpoint, cfg.Workers), peers: 1,
-		timeout: cfg.AttemptTimeout, now: now, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
+		timeout: cfg.AttemptTimeout, now: now, failing: failing, hasRoom: hasRoom, spawn: spawn, lanes: map[string]*lane{},
 	}
 	q.work.L = &q.mu
 	return q
 }
 
-// lane returns the lane of an endpoint, made if there is none.
+// lane returns the lane of an endpoint, made if there is none. One that does nothing but fail begins with one
+// attempt: if it hangs, a restart does not fill its whole share with timeouts.
 func (q *queue) lane(k *known) *lane {
 	l := q.lanes[k.row.ID]
 	if l == nil {
 		l = &lane{endpointID: k.row.ID}
 		q.configure(l, k)
 		l.limit = l.share
+		if q.failing(l.endpointID) {
+			l.limit, l.starting = 1, l.share > 1
+		}
 		q.lanes[l.endpointID] = l
 	}
 	return l
@@ -349,7 +354,7 @@ func (q *queue) close() {
 
 // tidy forgets a lane that has nothing to remember.
 func (q *queue) tidy(l *lane) {
-	if l.held() == 0 && !l.stored && l.storing == 0 && !l.backlog && !l.starting && l.limit >= l.share &&
+	if l.held() == 0 && !l.stored && l.storing == 0 && !l.backlog && (!l.starting && l.limit >= l.share || q.failing(l.endpointID)) &&
 		(l.limiter == nil || l.limiter.TokensAt(q.now()) >= 1) && q.lanes[l.endpointID] == l {
 		delete(q.lanes, l.endpointID)
 	}

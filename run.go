@@ -96,7 +96,7 @@ func (d *Dispatcher) newRun(once bool) *run {
 	r := &run{d: d, once: once, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), prune: make(chan struct{}, 1),
 		bulk: make(chan struct{}, 1)}
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
-	r.queue = newQueue(&d.cfg, d.now, func() { signal(r.room) }, func() { r.workers.Go(r.work) })
+	r.queue = newQueue(&d.cfg, d.now, d.probes.failing, func() { signal(r.room) }, func() { r.workers.Go(r.work) })
 	return r
 }
 
