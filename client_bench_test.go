@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// receiverEnv makes the test binary a receiver: it prints its URL and certificate and answers until its
-// standard input ends. So the CPU of a benchmark's process is the sender's alone.
+// receiverEnv makes the test binary a receiver, until its standard input ends: one that prints its URL and
+// certificate, or those of a storm. So the CPU of a benchmark's process is the sender's alone.
 const receiverEnv = "OUTHOOK_TEST_RECEIVER"
 
 func TestMain(m *testing.M) {
@@ -106,11 +106,12 @@ func answerAll(conn net.Conn, take func(body io.Reader) bool) {
 	}
 }
 
-// startReceiver starts a receiver in another process.
-func startReceiver(tb testing.TB, scheme string) (url string, roots *x509.CertPool) {
+// receiverProcess starts a receiver in another process, which ends with this test.
+func receiverProcess(tb testing.TB, kind string) (out *bufio.Reader, in io.Writer) {
 	tb.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), receiverEnv+"="+scheme)
+	cmd.Env = append(os.Environ(), receiverEnv+"="+kind)
+	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(tb, err)
 	stdout, err := cmd.StdoutPipe()
@@ -120,19 +121,29 @@ func startReceiver(tb testing.TB, scheme string) (url string, roots *x509.CertPo
 		stdin.Close()
 		_ = cmd.Wait()
 	})
-	in := bufio.NewScanner(stdout)
-	require.True(tb, in.Scan())
+	return bufio.NewReader(stdout), stdin
+}
+
+func line(tb testing.TB, in *bufio.Reader) string {
+	tb.Helper()
+	text, err := in.ReadString('\n')
+	require.NoError(tb, err)
+	return strings.TrimSpace(text)
+}
+
+func startReceiver(tb testing.TB, scheme string) (url string, roots *x509.CertPool) {
+	tb.Helper()
+	out, _ := receiverProcess(tb, scheme)
 	if scheme == "https" {
 		var der []byte
-		_, err := fmt.Sscanf(in.Text(), "%x", &der)
+		_, err := fmt.Sscanf(line(tb, out), "%x", &der)
 		require.NoError(tb, err)
 		cert, err := x509.ParseCertificate(der)
 		require.NoError(tb, err)
 		roots = x509.NewCertPool()
 		roots.AddCert(cert)
-		require.True(tb, in.Scan())
 	}
-	return in.Text(), roots
+	return line(tb, out), roots
 }
 
 // poster makes one request.

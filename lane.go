@@ -55,7 +55,7 @@ const (
 	outpace        = 4   // and so many leave backlogs for each fresh delivery that had to be added to them
 	maxClaimPause  = 250 * time.Millisecond
 	betweenClaims  = 5 * time.Millisecond   // for the others, in such a pause
-	attemptCost    = 250 * time.Microsecond // of a processor's time, its part of claim and commit included, by BenchmarkStorm
+	attemptCost    = 250 * time.Microsecond // of a processor's time, roughly, its part of claim and commit included, at such a pace
 )
 
 // configure takes over an endpoint's settings.

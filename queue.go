@@ -28,13 +28,13 @@ type job struct {
 //
 // All fields are guarded by mu.
 type queue struct {
-	slots       int           // attempts at once
-	perEndpoint int           // share of a lane
-	timeout     time.Duration // of an attempt, where the endpoint has none of its own
-	peers       int           // processes that deliver, this one included; guarded by mu
-	hasRoom     func()        // told, with mu held, when claiming may be worth while again
-	spawn       func()        // starts a worker
-	failing     func(endpointID string) bool
+	slots       int                          // attempts at once
+	perEndpoint int                          // share of a lane
+	timeout     time.Duration                // of an attempt, where the endpoint has none of its own
+	peers       int                          // processes that deliver, this one included; guarded by mu
+	hasRoom     func()                       // told, with mu held, when claiming may be worth while again
+	spawn       func()                       // starts a worker
+	failing     func(endpointID string) bool // knows those that do nothing but fail
 	now         func() time.Time
 
 	mu          sync.Mutex

@@ -71,31 +71,42 @@ func TestTimeoutsTakeSlotsAndSuccessesGiveThemBack(t *testing.T) {
 }
 
 func TestAFailingEndpointBeginsWithOneSlotAfterARestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := start(t, webhook.Config{Workers: 32, PerEndpoint: 8, AttemptTimeout: time.Second, Retry: webhook.Schedule(time.Hour)})
-		b.endpoint(webhook.Endpoint{})
-		b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Hang: true} })
-		for range 300 {
-			b.send(webhook.Event{})
-		}
-		const second = time.Second
-		time.Sleep(5*second + second/2)
-		b.stop()
-		timedOut := b.client.Count()
-		require.Greater(t, timedOut, 10)
+	for _, of := range []string{"Run", "the process"} {
+		t.Run(of, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := &webhooktest.Client{}
+				cfg := webhook.Config{HTTPClient: client, Workers: 32, PerEndpoint: 8, AttemptTimeout: time.Second, Retry: webhook.Schedule(time.Hour)}
+				b := start(t, cfg)
+				b.endpoint(webhook.Endpoint{})
+				client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Hang: true} })
+				for range 300 {
+					b.send(webhook.Event{})
+				}
+				const second = time.Second
+				time.Sleep(5*second + second/2)
+				b.stop()
+				timedOut := client.Count()
+				require.Greater(t, timedOut, 10)
 
-		b.run()
-		began := time.Now()
-		time.Sleep(2*second + second/2)
-		counts, _ := rounds(began, b.client.Requests()[timedOut:])
-		require.Equal(t, []int{1, 1, 1}, counts)
+				if of == "the process" {
+					var err error
+					b.Dispatcher, err = webhook.New(b.store, cfg)
+					require.NoError(t, err)
+				}
+				b.run()
+				began := time.Now()
+				time.Sleep(2*second + second/2)
+				counts, _ := rounds(began, client.Requests()[timedOut:])
+				require.Equal(t, []int{1, 1, 1}, counts)
 
-		timedOut = b.client.Count()
-		b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Delay: second / 2} })
-		time.Sleep(2*second + 3*second/4)
-		counts, _ = rounds(began, b.client.Requests()[timedOut:])
-		require.Equal(t, []int{1, 2, 4, 8, 8}, counts)
-	})
+				timedOut = client.Count()
+				client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Delay: second / 2} })
+				time.Sleep(2*second + 3*second/4)
+				counts, _ = rounds(began, client.Requests()[timedOut:])
+				require.Equal(t, []int{1, 2, 4, 8, 8}, counts)
+			})
+		})
+	}
 }
 
 // A backlog in the store, with slow answers, holds up neither what is fresh nor what becomes due elsewhere.

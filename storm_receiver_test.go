@@ -2,12 +2,10 @@ package webhook
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,8 +18,8 @@ import (
 // StormReceiver is the receivers of a storm, in a process of their own: what they compute is not the sender's.
 type StormReceiver struct {
 	tb  testing.TB
-	in  *bufio.Reader
-	out io.Writer
+	out *bufio.Reader
+	in  io.Writer
 }
 
 // Kinds of receivers.
@@ -32,35 +30,22 @@ const (
 )
 
 func NewStormReceiver(tb testing.TB) *StormReceiver {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), receiverEnv+"=storm")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	require.NoError(tb, err)
-	stdout, err := cmd.StdoutPipe()
-	require.NoError(tb, err)
-	require.NoError(tb, cmd.Start())
-	tb.Cleanup(func() {
-		stdin.Close()
-		_ = cmd.Wait()
-	})
-	return &StormReceiver{tb, bufio.NewReader(stdout), stdin}
+	out, in := receiverProcess(tb, "storm")
+	return &StormReceiver{tb, out, in}
 }
 
-func (r *StormReceiver) ask(format string, args ...any) string {
-	_, err := fmt.Fprintf(r.out, format+"\n", args...)
+func (r *StormReceiver) ask(question string) string {
+	_, err := io.WriteString(r.in, question+"\n")
 	require.NoError(r.tb, err)
-	answer, err := r.in.ReadString('\n')
-	require.NoError(r.tb, err)
-	return strings.TrimSpace(answer)
+	return line(r.tb, r.out)
 }
 
 // Listen returns the URL of a new receiver.
-func (r *StormReceiver) Listen(kind string) string { return "http://" + r.ask("%s", kind) + "/hook" }
+func (r *StormReceiver) Listen(kind string) string { return "http://" + r.ask(kind) + "/hook" }
 
 // Take waits for n receipts, half a minute at most, and returns how long each took, with any beyond them.
 func (r *StormReceiver) Take(n int) (delays []time.Duration) {
-	for _, text := range strings.Fields(r.ask("%d", n)) {
+	for _, text := range strings.Fields(r.ask(strconv.Itoa(n))) {
 		ns, err := strconv.ParseInt(text, 10, 64)
 		require.NoError(r.tb, err)
 		delays = append(delays, time.Duration(ns))
@@ -78,7 +63,7 @@ type receipts struct {
 func (r *receipts) add(body io.Reader) bool {
 	now := time.Now().UnixNano()
 	text, err := io.ReadAll(body)
-	sent, parsed := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
+	sent, parsed := strconv.ParseInt(string(text), 10, 64)
 	if err == nil && parsed == nil { // it is lacking otherwise, and the run fails
 		r.mu.Lock()
 		defer r.mu.Unlock()
