@@ -25,17 +25,24 @@ type delivery struct {
 	failureCode                                 int64
 	expiresAt, createdAt, updatedAt, finishedAt int64
 	own                                         int64 // 1: the attempt with its key is one of its own
+	stored                                      listed
 	dirty                                       bool
 	firstTry                                    bool   // it has no more than its first lease, and no attempt yet
 	folded                                      *first // it has no row yet
 }
+
+// listed are the columns that most indexes depend on: an UPDATE that names one writes its indexes anew,
+// changed or not.
+type listed struct{ state, lastCode, failureCode, own int64 }
+
+func (d *delivery) listed() listed { return listed{d.state, d.lastCode, d.failureCode, d.own} }
 
 const deliveryColumns = `key, rest, event, endpoint, tenant, type, state, next_at, due_at, owner, leased_at, lease,
 	settled, attempts, failed, uncharged, deferrals, trigger, bulk, last_at, last_status, last_code, last_error,
 	failure_code, expires_at, created_at, updated_at, finished_at, own`
 
 func scanDelivery(r row) *delivery {
-	return &delivery{
+	d := &delivery{
 		key: r.int(0), rest: r.int(1), event: r.int(2), endpoint: r.int(3), tenant: r.int(4), typ: r.int(5),
 		state: r.int(6), nextAt: r.opt(7), dueAt: r.opt(8), owner: r.int(9), leasedAt: r.opt(10), lease: r.int(11),
 		settled: r.int(12), attempts: r.int(13), failed: r.int(14), uncharged: r.int(15), deferrals: r.int(16),
@@ -43,6 +50,8 @@ func scanDelivery(r row) *delivery {
 		lastError: r.str(22), failureCode: r.int(23), expiresAt: r.opt(24), createdAt: r.int(25),
 		updatedAt: r.int(26), finishedAt: r.opt(27), own: r.int(28),
 	}
+	d.stored = d.listed()
+	return d
 }
 
 func (d *delivery) id() string { return id.Join(id.Delivery, d.key, d.rest) }
@@ -214,6 +223,42 @@ var saveSuccesses = newInserts(`INSERT INTO webhook_delivery
 		trigger = 1, attempts = 1, last_at = excluded.last_at, last_status = excluded.last_status,
 		own = excluded.own, updated_at = excluded.finished_at, finished_at = excluded.finished_at
 	WHERE `+isFirstTry)
+
+// waits reports the usual outcome besides: the delivery, which was pending, is free again and due later.
+func (d *delivery) waits() bool {
+	l := d.listed()
+	l.lastCode = d.stored.lastCode
+	return d.state == pending && d.owner == 0 && d.nextAt == d.dueAt && l == d.stored
+}
+
+// saveWaiting saves rows of which waits is true, and saveWaitingCode those whose last code changed. Both
+// are upserts as saveSuccesses is.
+var (
+	saveWaiting     = newSaveWaiting("")
+	saveWaitingCode = newSaveWaiting("last_code")
+)
+
+func newSaveWaiting(code string) *inserts {
+	names := []string{"settled", "attempts", "failed", "uncharged", "deferrals", "trigger", "bulk",
+		"last_at", "last_status", "last_error", "updated_at"}
+	if code != "" {
+		names = append(names, code)
+	}
+	set := "next_at = excluded.due_at, due_at = excluded.due_at, owner = NULL, leased_at = NULL"
+	for _, name := range names {
+		set += ", " + name + " = excluded." + name
+	}
+	return newInserts(`INSERT INTO webhook_delivery (key, due_at, `+strings.Join(names, ", ")+`,
+		rest, event, endpoint, tenant, type, created_at) VALUES`,
+		`(?, ?`+strings.Repeat(", ?", len(names))+`, 0, 0, 0, 0, 0, 0)`,
+		`ON CONFLICT (key) DO UPDATE SET `+set)
+}
+
+// waiting are the values for saveWaiting.
+func (d *delivery) waiting() []any {
+	return []any{d.key, d.dueAt, d.settled, d.attempts, d.failed, d.uncharged, d.deferrals, d.trigger, ref(d.bulk),
+		opt(d.lastAt), opt(d.lastStatus), text(d.lastError), d.updatedAt}
+}
 
 // GetDelivery implements [webhook.Store].
 func (s *Store) GetDelivery(ctx context.Context, now time.Time, deliveryID string) (item webhook.DeliveryListItem, err error) {

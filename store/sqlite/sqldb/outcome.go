@@ -32,6 +32,9 @@ func (c *commit) outcomes() error {
 	if err := c.tidyHanded(); err != nil {
 		return err
 	}
+	if err := c.heads.flush(c.session); err != nil {
+		return err
+	}
 	return c.saveHealth()
 }
 
@@ -199,15 +202,14 @@ func (c *commit) apply(d *delivery, o *webhook.Outcome, won bool) (err error) {
 	default:
 		d.dueAt = o.NextAt.UnixMicro()
 		d.nextAt = d.dueAt
-		return c.lower(d)
+		h := c.health[d.endpoint]
+		c.heads.lower(d.endpoint, d.nextAt, h.held, d.key, h.ordered)
 	}
 	return nil
 }
 
 // lower makes Claim look at a pending delivery in time. Its endpoint's head, if there is one, knows
 // better than the caller whether it is held or ordered.
-func (c *commit) lower(d *delivery) error { return c.session.lower(d) }
-
 func (q *session) lower(d *delivery) error {
 	changed, err := q.changed(`UPDATE webhook_head SET next_at = min(next_at, ?), first_key = min(first_key, ?)
 		WHERE endpoint = ?`, d.nextAt, d.key, d.endpoint)
@@ -242,6 +244,7 @@ func (c *commit) flushOutcomes() error {
 	}
 	successes, ends := inserter{inserts: saveSuccesses}, inserter{inserts: insertSuccesses}
 	others := inserter{inserts: insertWhole}
+	same, other := inserter{inserts: saveWaiting}, inserter{inserts: saveWaitingCode}
 	now := any(c.now)
 	for _, key := range sortedKeys(c.rows) {
 		d := c.rows[key]
@@ -256,6 +259,10 @@ func (c *commit) flushOutcomes() error {
 			others.add(append(d.changing(), d.rest, d.event, d.endpoint, d.tenant, d.typ, opt(d.expiresAt), d.createdAt)...)
 		case plain:
 			successes.add(d.key, d.lastAt, opt(d.lastStatus), now, d.own)
+		case d.waits() && d.lastCode == d.stored.lastCode:
+			same.add(d.waiting()...)
+		case d.waits():
+			other.add(append(d.waiting(), ref(d.lastCode))...)
 		default:
 			if err := c.save(d); err != nil {
 				return err
@@ -265,9 +272,9 @@ func (c *commit) flushOutcomes() error {
 			c.unfolded = append(c.unfolded, *d.folded)
 			d.folded = nil
 		}
-		d.dirty, d.firstTry = false, false
+		d.dirty, d.firstTry, d.stored = false, false, d.listed()
 	}
-	for _, in := range []*inserter{&successes, &ends, &others} {
+	for _, in := range []*inserter{&successes, &ends, &others, &same, &other} {
 		if all, err := in.flush(c.session); err != nil || !all {
 			return errOr(err, func() error { return errAgain }) // some are not as they went in
 		}
@@ -367,6 +374,7 @@ func (d *delivery) summarise(rec *record, code int64) {
 type health struct {
 	webhook.EndpointHealth
 	changed bool
+	held    bool
 	ordered bool
 }
 
@@ -382,9 +390,9 @@ func (c *commit) readHealth() error {
 	return inKeys(keys, func(marks string, args []any) error {
 		return c.query(func(r row) error {
 			h := c.health[r.int(0)]
-			h.EndpointHealth, h.ordered = scanHealth(r, 2), r.int(1) != 0
+			h.EndpointHealth, h.held, h.ordered = scanHealth(r, 3), r.int(1) != 0, r.int(2) != 0
 			return nil
-		}, `SELECT num, ordered, `+healthColumns+` FROM webhook_endpoint WHERE num IN (`+marks+`)`, args...)
+		}, `SELECT num, state > 0, ordered, `+healthColumns+` FROM webhook_endpoint WHERE num IN (`+marks+`)`, args...)
 	})
 }
 
