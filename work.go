@@ -77,8 +77,11 @@ func (r *run) report(j *job, k *known, o Outcome) {
 		o.Deferrals++
 	}
 	urgency := batch.Patient
-	if k.endpoint.Ordered { // the next in order waits for it
+	switch {
+	case k.endpoint.Ordered: // the next in order waits for it
 		urgency = batch.Soon
+	case o.State != StateSucceeded || !j.from.IsZero(): // of an endpoint in trouble
+		urgency = batch.Lazy
 	}
 	r.d.commits.Add(&commit{run: r, result: &result{outcome: o, claim: j.claim, endpoint: k}}, urgency)
 }

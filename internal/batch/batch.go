@@ -14,7 +14,8 @@ type Flush[T any] func(items []T) (again []T, wait time.Duration)
 type Urgency uint8
 
 const (
-	Patient Urgency = iota // for linger, and longer while urgent items come often
+	Lazy    Urgency = iota // for others like it, while urgent items come
+	Patient                // for linger, and longer while urgent items come often
 	Soon                   // for linger
 	Urgent                 // not at all
 )
@@ -25,6 +26,7 @@ const (
 // An urgent item that comes while others are flushed waits for that flush and then for its own. So while
 // urgent items come, flushes without one take a small part of the time only: patient items gather for
 // them, or ride with urgent ones where those come often. One that comes rarely goes without, and sooner.
+// Lazy items gather for a flush of their own: many cost little more than one, and urgent items are spared it.
 type Batcher[T any] struct {
 	flush  Flush[T]
 	weight func(T) int
@@ -35,7 +37,8 @@ type Batcher[T any] struct {
 	mu         sync.Mutex
 	pending    []entry[T]
 	urgent     int // items of pending, counted from the front, up to the last urgent one
-	soon       int // the same, up to the last that is not patient
+	soon       int // the same, up to the last that is more than patient
+	lazy       int // lazy items of pending
 	load       int // weight of pending
 	running    bool
 	flushing   bool
@@ -43,6 +46,8 @@ type Batcher[T any] struct {
 	alone      bool          // the urgent items of pending go without the others
 	lastUrgent time.Time     // when the last urgent item came
 	rest       time.Time     // until when patient items should wait for an urgent one
+	lazySince  time.Time     // when the first lazy item of pending came
+	all        bool          // what is pending goes now
 }
 
 type entry[T any] struct {
@@ -62,6 +67,10 @@ const (
 	share   = 20          // one part in so many of the time is for flushes without an urgent item
 	rarely  = 2           // urgent items that come further apart than so many flushes come rarely
 	maxRest = 100 * time.Millisecond
+
+	fewLazy = 16                     // lazy items that are worth a flush
+	lull    = 20 * time.Millisecond  // without an urgent item: time for the lazy ones
+	maxLazy = 100 * time.Millisecond // how long they wait for more
 )
 
 // New returns a Batcher.
@@ -74,8 +83,14 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 	b.mu.Lock()
 	b.pending = append(b.pending, entry[T]{item, u})
 	b.load += b.weight(item)
-	if u != Patient {
+	if u > Patient {
 		b.soon = len(b.pending)
+	}
+	if u == Lazy {
+		if b.lazy == 0 {
+			b.lazySince = time.Now()
+		}
+		b.lazy++
 	}
 	if u == Urgent {
 		now := time.Now()
@@ -86,7 +101,7 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 		b.lastUrgent = now
 	}
 	hurry := u == Urgent || b.load >= b.limits.Max
-	reckon := u == Soon || b.load >= b.limits.Enough
+	reckon := u == Soon || b.load >= b.limits.Enough || b.lazy == fewLazy
 	start := !b.running
 	b.running = true
 	b.mu.Unlock()
@@ -94,14 +109,19 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 	case start:
 		go b.run()
 	case hurry:
-		b.Kick()
+		signal(b.kick)
 	case reckon:
 		signal(b.nudge)
 	}
 }
 
 // Kick flushes what is pending without waiting for company.
-func (b *Batcher[T]) Kick() { signal(b.kick) }
+func (b *Batcher[T]) Kick() {
+	b.mu.Lock()
+	b.all = len(b.pending) > 0
+	b.mu.Unlock()
+	signal(b.kick)
+}
 
 func signal(c chan struct{}) {
 	select {
@@ -114,8 +134,8 @@ func signal(c chan struct{}) {
 func (b *Batcher[T]) Take() []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	items := b.take(len(b.pending), Patient)
-	b.Kick()
+	items := b.take(len(b.pending), Lazy)
+	signal(b.kick)
 	return items
 }
 
@@ -125,6 +145,10 @@ func (b *Batcher[T]) run() {
 		items, urgent := b.next()
 		if items == nil {
 			return
+		}
+		if len(items) == 0 {
+			b.gather()
+			continue
 		}
 		began := time.Now()
 		again, pause := b.flush(items)
@@ -156,12 +180,38 @@ func (b *Batcher[T]) until(began time.Time) time.Time {
 	defer b.mu.Unlock()
 	end := began.Add(b.limits.Linger)
 	switch {
-	case b.urgent > 0 || b.load >= b.limits.Max || len(b.pending) == 0:
+	case b.urgent > 0 || b.load >= b.limits.Max || len(b.pending) == 0 || b.all:
 		return time.Time{}
+	case b.lazy == len(b.pending) && b.lazyDue().After(end):
+		return b.lazyDue()
 	case b.soon == 0 && b.load < b.limits.Enough && b.rest.After(end):
 		return b.rest
 	}
 	return end
+}
+
+// lazyDue says when the lazy items of pending are to get a flush of their own.
+func (b *Batcher[T]) lazyDue() time.Time {
+	quiet, latest := b.lastUrgent.Add(lull), b.lazySince.Add(maxLazy)
+	switch {
+	case b.lazy >= fewLazy:
+		return b.lazySince
+	case quiet.Before(latest):
+		return quiet
+	}
+	return latest
+}
+
+// least says what goes with the next flush. Lazy items ride with urgent ones only where those are many
+// already, or leave no time between their flushes.
+func (b *Batcher[T]) least() Urgency {
+	switch now := time.Now(); {
+	case b.all || b.load >= b.limits.Enough || now.Sub(b.lazySince) >= 2*maxLazy:
+		return Lazy
+	case b.urgent > 0 || b.lazyDue().After(now):
+		return Patient
+	}
+	return Lazy
 }
 
 // flushed notes that a flush is over.
@@ -188,38 +238,45 @@ func (b *Batcher[T]) await(d time.Duration, nudge <-chan struct{}) bool {
 	return false
 }
 
-// next takes a batch off the front. Without one it returns nil and the goroutine is over.
+// next takes a batch off the front: an empty one if nothing is to go yet. If nothing is pending it returns
+// nil and the goroutine is over.
 func (b *Batcher[T]) next() (items []T, urgent bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.pending) == 0 {
-		b.running = false
+		b.running, b.all = false, false
 		return nil, false
 	}
 	select {
 	case <-b.kick: // it was for these items
 	default:
 	}
-	b.flushing = true
-	alone := b.alone && b.load < b.limits.Enough
+	alone := b.alone && b.load < b.limits.Enough && !b.all
 	b.alone = false
 	if alone {
+		b.flushing = true
 		return b.take(len(b.pending), Urgent), true
 	}
+	least := b.least()
+	b.all = false
 	n, load := 0, 0
 	for n < len(b.pending) && load < b.limits.Max {
-		load += b.weight(b.pending[n].item)
+		if b.pending[n].Urgency >= least {
+			load += b.weight(b.pending[n].item)
+		}
 		n++
 	}
 	urgent = b.urgent > 0
-	return b.take(n, Patient), urgent
+	items = b.take(n, least)
+	b.flushing = len(items) > 0
+	return items, urgent
 }
 
 // take removes those of the first n items that are at least so urgent, and returns them.
 func (b *Batcher[T]) take(n int, least Urgency) (items []T) {
 	items = make([]T, 0, n)
 	left := make([]entry[T], 0, len(b.pending))
-	urgent, soon := 0, 0
+	urgent, soon, lazy := 0, 0, 0
 	for i, e := range b.pending {
 		if i < n && e.Urgency >= least {
 			items = append(items, e.item)
@@ -227,14 +284,17 @@ func (b *Batcher[T]) take(n int, least Urgency) (items []T) {
 			continue
 		}
 		left = append(left, e)
-		if e.Urgency != Patient {
+		if e.Urgency > Patient {
 			soon = len(left)
+		}
+		if e.Urgency == Lazy {
+			lazy++
 		}
 		if e.Urgency == Urgent {
 			urgent = len(left)
 		}
 	}
-	b.pending, b.urgent, b.soon = left, urgent, soon
+	b.pending, b.urgent, b.soon, b.lazy = left, urgent, soon, lazy
 	return items
 }
 
@@ -243,7 +303,7 @@ func (b *Batcher[T]) putBack(items []T) {
 	defer b.mu.Unlock()
 	back := make([]entry[T], len(items), len(items)+len(b.pending))
 	for i, item := range items {
-		back[i].item = item
+		back[i] = entry[T]{item, Patient}
 		b.load += b.weight(item)
 	}
 	b.pending = append(back, b.pending...)

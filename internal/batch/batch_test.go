@@ -108,7 +108,7 @@ func TestPatientItemsGatherWhileUrgentOnesCome(t *testing.T) {
 		add(14, 3, batch.Patient)
 		add(20, 4, batch.Urgent) // comes rarely and goes alone
 		add(22, 5, batch.Urgent) // comes within two flushes and takes 3 along
-		add(23, 6, batch.Patient)
+		add(24, 6, batch.Patient)
 		add(26, 7, batch.Soon) // waits for company no longer than any, and takes 6 along
 		add(2000, 8, batch.Patient)
 		add(2010, 9, batch.Patient) // no urgent ones any more
@@ -194,4 +194,111 @@ func TestNothingIsLostOrDoubledAmongManyCallers(t *testing.T) {
 	}
 	done.Wait()
 	require.Len(t, seen, callers*each)
+}
+
+// Lazy items leave urgent ones alone while those come often, and are flushed by themselves: when there are
+// enough, in a lull, or in the end.
+func TestLazyItemsHaveFlushesOfTheirOwn(t *testing.T) {
+	ms := time.Millisecond
+	for _, c := range []struct {
+		name  string
+		lazy  []time.Duration
+		until time.Duration // one urgent item each 4 ms
+		at    []time.Duration
+	}{
+		{"in a lull", []time.Duration{1*ms + ms/2, 2 * ms}, 8 * ms, []time.Duration{29 * ms}},
+		{"a lull that began before", []time.Duration{41 * ms}, 0, []time.Duration{44 * ms}},
+		{"sixteen", slices.Repeat([]time.Duration{9*ms + ms/2}, 17), 80 * ms, []time.Duration{12*ms + ms/2}},
+		{"after 100 ms", []time.Duration{11*ms + ms/2, 115*ms + ms/2}, 150 * ms, []time.Duration{112*ms + ms/2, 169 * ms}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &log{start: time.Now()}
+				b := batch.New(batch.Limits{Linger: 2 * ms, Max: 100, Enough: 50}, one, func(items []int) ([]int, time.Duration) {
+					time.Sleep(ms)
+					l.add(items)
+					return nil, 0
+				})
+				var all sync.WaitGroup
+				for i, at := range c.lazy {
+					all.Go(func() {
+						time.Sleep(at)
+						b.Add(100+i, batch.Lazy)
+					})
+				}
+				for at := time.Duration(0); at <= c.until; at += 4 * ms {
+					all.Go(func() {
+						time.Sleep(at)
+						b.Add(1, batch.Urgent)
+					})
+				}
+				all.Wait()
+				time.Sleep(time.Second)
+				var at []time.Duration
+				lazy := 0
+				for i, items := range l.seen() {
+					if items[0] >= 100 {
+						at = append(at, l.times()[i])
+						lazy += len(items)
+					} else {
+						require.Equal(t, []int{1}, items)
+					}
+				}
+				require.Equal(t, c.at, at)
+				require.Equal(t, len(c.lazy), lazy)
+			})
+		})
+	}
+}
+
+// Where urgent items leave no time, lazy ones ride with them in the end; and where there are many of both.
+func TestLazyItemsAreNotLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ms := time.Millisecond
+		l := &log{start: time.Now()}
+		b := batch.New(batch.Limits{Linger: 2 * ms, Max: 100, Enough: 50}, one, func(items []int) ([]int, time.Duration) {
+			time.Sleep(5 * ms)
+			l.add(items)
+			return nil, 0
+		})
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 4 * ms)
+				b.Add(1, batch.Urgent)
+			})
+		}
+		b.Add(2, batch.Lazy)
+		time.Sleep(300*ms + ms/2)
+		with := slices.IndexFunc(l.seen(), func(items []int) bool { return slices.Contains(items, 2) })
+		require.InDelta(t, 200, l.times()[with].Milliseconds(), 10)
+		require.Greater(t, len(l.seen()[with]), 1)
+
+		for range 60 {
+			b.Add(3, batch.Lazy)
+		}
+		before := len(l.seen())
+		time.Sleep(15 * ms)
+		require.Equal(t, 60, len(slices.DeleteFunc(slices.Concat(l.seen()[before:]...), func(item int) bool { return item != 3 })))
+		all.Wait()
+		time.Sleep(time.Second)
+	})
+}
+
+func TestKickTakesLazyItemsAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{start: time.Now()}
+		b := batch.New(batch.Limits{Linger: 2 * time.Millisecond, Max: 100, Enough: 50}, one, func(items []int) ([]int, time.Duration) {
+			l.add(items)
+			return nil, 0
+		})
+		b.Add(1, batch.Urgent)
+		synctest.Wait()
+		b.Add(2, batch.Lazy)
+		b.Add(3, batch.Urgent)
+		require.Equal(t, [][]int{{1}, {3}}, l.seen())
+		b.Kick()
+		require.Equal(t, [][]int{{1}, {3}, {2}}, l.seen())
+		require.Zero(t, l.times()[2])
+	})
 }
