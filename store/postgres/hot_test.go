@@ -4,9 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
 	"github.com/outhook/webhook/internal/pgtest"
 )
 
@@ -101,4 +103,48 @@ func TestHandedOver(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, rows("queue"))
 	require.EqualValues(t, 3, pending())
+}
+
+// What Commit and Claim run all the time is planned a few times, and then no more: to plan takes longer than
+// to run it.
+func TestPlansAreKept(t *testing.T) {
+	pool := pgtest.Pool(t, pgtest.Database(t), 1)
+	st := open(t, pool)
+	m := &maker{t: t, st: st, now: time.Now()}
+	endpoint, generation := m.endpoint(), m.generation()
+	commit := func(b webhook.Batch) {
+		b.Now = m.now
+		_, err := st.Commit(t.Context(), b)
+		require.NoError(t, err)
+	}
+	for range 20 {
+		handed, queued := m.send(generation, endpoint, "me"), m.send(generation, endpoint, "")
+		commit(webhook.Batch{Sends: []webhook.SendGroup{handed, queued}})
+		commit(webhook.Batch{Outcomes: []webhook.Outcome{m.success(handed.Events[0].Deliveries[0].ID)}})
+		r, err := st.Claim(t.Context(), webhook.ClaimRequest{
+			Now: m.now, LeaseUntil: m.now.Add(time.Minute), Limit: 10, Owner: "me",
+			NewAttemptID: func() string { return m.New(id.Attempt, m.now) },
+		})
+		require.NoError(t, err)
+		require.Len(t, r.Claims, 1)
+		failed := m.success(r.Claims[0].DeliveryID)
+		failed.State, failed.NextAt, failed.Failed = webhook.StateScheduled, m.now.Add(time.Hour), 1
+		failed.Attempt.Status, failed.Attempt.ErrorCode = webhook.AttemptFailed, webhook.CodeTimeout
+		commit(webhook.Batch{Outcomes: []webhook.Outcome{failed}})
+		m.now = m.now.Add(time.Minute)
+	}
+	rows, err := pool.Query(t.Context(), `SELECT statement, custom_plans, generic_plans FROM pg_prepared_statements`)
+	require.NoError(t, err)
+	kept := 0
+	for rows.Next() {
+		var sql string
+		var custom, generic int
+		require.NoError(t, rows.Scan(&sql, &custom, &generic))
+		assert.LessOrEqual(t, custom, 6, "planned anew each time, kept %d times: %s", generic, sql)
+		if generic > 0 {
+			kept++
+		}
+	}
+	require.NoError(t, rows.Err())
+	require.Greater(t, kept, 10)
 }

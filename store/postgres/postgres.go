@@ -299,6 +299,10 @@ const begin = `SELECT set_config('enable_seqscan', 'off', true), set_config('ena
 	set_config('idle_in_transaction_session_timeout', '15s', true),
 	CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END`
 
+// beginWrite keeps plans besides. The server would plan anew for each short array that it sees, which takes
+// longer than to carry it out.
+const beginWrite = begin + `, set_config('plan_cache_mode', 'force_generic_plan', true)`
+
 // pooled takes connections from the user's pool.
 type pooled struct {
 	pool *pgxpool.Pool
@@ -306,14 +310,14 @@ type pooled struct {
 }
 
 func (p *pooled) read(ctx context.Context, do func(conn) error) error {
-	return p.transact(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", func(c conn) ([]*statement, error) { return nil, do(c) })
+	return p.transact(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", begin, func(c conn) ([]*statement, error) { return nil, do(c) })
 }
 
 func (p *pooled) write(ctx context.Context, do func(conn) ([]*statement, error)) error {
-	return p.transact(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", do)
+	return p.transact(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", beginWrite, do)
 }
 
-func (p *pooled) transact(ctx context.Context, start string, do func(conn) ([]*statement, error)) error {
+func (p *pooled) transact(ctx context.Context, start, settings string, do func(conn) ([]*statement, error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -322,7 +326,7 @@ func (p *pooled) transact(ctx context.Context, start string, do func(conn) ([]*s
 		return err
 	}
 	defer c.Release() // which closes a connection that is still in a transaction
-	opening := &opening{pgxConn: pgxConn{c}, start: start}
+	opening := &opening{pgxConn: pgxConn{c}, start: start, settings: settings}
 	last, err := do(opening)
 	if err != nil {
 		opening.rollback(ctx)
@@ -341,8 +345,8 @@ func (p *pooled) transact(ctx context.Context, start string, do func(conn) ([]*s
 // opening begins the transaction together with the first statements.
 type opening struct {
 	pgxConn
-	start string
-	open  bool
+	start, settings string
+	open            bool
 }
 
 func (o *opening) run(ctx context.Context, list ...*statement) error {
@@ -351,7 +355,7 @@ func (o *opening) run(ctx context.Context, list ...*statement) error {
 	}
 	o.open = true
 	skip := func(row) error { return nil }
-	return o.pgxConn.run(ctx, append([]*statement{{sql: o.start}, {sql: begin, scan: skip}}, list...)...)
+	return o.pgxConn.run(ctx, append([]*statement{{sql: o.start}, {sql: o.settings, scan: skip}}, list...)...)
 }
 
 // rollback leaves a connection that can be used, if ctx still allows it; else the pool closes it.
