@@ -14,7 +14,7 @@ import (
 var errAgain = errors.New("postgres: not a plain batch")
 
 // Commit implements [webhook.Store]. The first try takes for granted that IDs are new, and sends all rows of
-// a kind in one statement. If that fails, the batch is rolled back and what stands in the
+// a kind in one statement; where nothing need be read before, all goes in one round trip. If that fails, the batch is rolled back and what stands in the
 // store already is read before anything is written; that may have to be repeated when others write
 // the same at the same time.
 func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, err error) {
@@ -31,9 +31,10 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 		if err == nil {
 			s.handed.forget(c.done)
 			s.handed.put(c.handed)
+			c.answerHealth()
 			return c.result, nil
 		}
-		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique, codeDivision) {
+		if !errors.Is(err, errAgain) && !isCode(err, codeLockTimeout, codeUnique, codeDivision, codeText) {
 			break
 		}
 	}
@@ -45,6 +46,7 @@ type commit struct {
 	*session
 	batch   *webhook.Batch
 	careful bool
+	plain   bool            // nothing is read before all is written
 	ask     bool            // whether rows stand already; else a statement fails if one does
 	busy    map[string]bool // idempotency keys held by open transactions
 	now     int64
@@ -111,7 +113,7 @@ func (c *commit) run() error {
 		return err
 	}
 	if c.meetsItself() {
-		if err := c.session.run(c.lockRows()...); err != nil {
+		if err := c.session.run(c.lockRows(c.rememberRows())...); err != nil {
 			return err
 		}
 	}
@@ -127,15 +129,49 @@ func (c *commit) run() error {
 
 // prepare reads what all that follows rests on, in one round trip.
 func (c *commit) prepare() error {
-	list := []*statement{{sql: `SELECT generation FROM webhook.meta`, scan: func(r row) error {
-		return r.Scan(&c.result.Generation)
-	}}}
-	list = append(list, c.lookUp()...)
-	list = append(list, c.lockRows()...)
+	list := c.lookUp()
+	keys := c.rememberRows()
+	if c.plain = len(list)+len(keys) == 0 && c.isPlain(); c.plain {
+		for _, d := range c.rows {
+			c.health[d.endpoint] = &health{} // an ordered endpoint's deliveries are in the queue, and not remembered
+		}
+		c.later(c.expectGeneration())
+		return nil
+	}
+	list = append([]*statement{c.readGeneration()}, list...)
+	list = append(list, c.lockRows(keys)...)
 	if err := c.session.run(list...); err != nil {
 		return err
 	}
 	return c.known.complete(c.session)
+}
+
+func (c *commit) isPlain() bool {
+	for i := range c.batch.Sends {
+		if c.batch.Sends[i].Generation != c.batch.Sends[0].Generation {
+			return false
+		}
+	}
+	return !c.ask && len(c.batch.Returned) == 0
+}
+
+func (c *commit) readGeneration() *statement {
+	return &statement{sql: `SELECT generation FROM webhook.meta`, scan: func(r row) error {
+		return r.Scan(&c.result.Generation)
+	}}
+}
+
+// expectGeneration fails if endpoints have changed since the Sends were matched. The server logs that, so it
+// says what it is.
+func (c *commit) expectGeneration() *statement {
+	s := c.readGeneration()
+	if len(c.batch.Sends) > 0 {
+		c.result.Generation = c.batch.Sends[0].Generation
+		s.sql = `SELECT CASE WHEN generation = $1 THEN generation
+			ELSE concat('outhook: endpoints have changed, trying again: ', generation)::bigint END FROM webhook.meta`
+		s.args = []any{c.result.Generation}
+	}
+	return s
 }
 
 func (c *commit) send(i int) error {

@@ -17,6 +17,7 @@ import (
 const (
 	codeUnique        = "23505"
 	codeDivision      = "22012" // what a statement makes of rows that it did not find
+	codeText          = "22P02" // what expectGeneration makes of another generation
 	codeSerialization = "40001"
 	codeDeadlock      = "40P01"
 	codeLockTimeout   = "55P03"

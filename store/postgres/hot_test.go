@@ -1,9 +1,12 @@
 package postgres_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -147,4 +150,84 @@ func TestPlansAreKept(t *testing.T) {
 	}
 	require.NoError(t, rows.Err())
 	require.Greater(t, kept, 10)
+}
+
+// trips counts round trips, pings and preparations aside.
+type trips struct{ n int }
+
+func (t *trips) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	t.n++
+	return ctx
+}
+func (t *trips) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (t *trips) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
+func (t *trips) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	t.n++
+	return ctx
+}
+func (t *trips) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// While all goes well a Commit is one round trip, of Sends, of results and of both. It notices that endpoints
+// have changed since the Sends were matched.
+func TestAPlainCommitIsOneRoundTrip(t *testing.T) {
+	config, err := pgxpool.ParseConfig(pgtest.Database(t))
+	require.NoError(t, err)
+	counted := &trips{}
+	config.ConnConfig.Tracer, config.MaxConns = counted, 1
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	st := open(t, pool)
+	m := &maker{t: t, st: st, now: time.Now()}
+	endpoint, generation := m.endpoint(), m.generation()
+	commit := func(b webhook.Batch) webhook.Result {
+		b.Now = m.now
+		r, err := st.Commit(t.Context(), b)
+		require.NoError(t, err)
+		require.Equal(t, generation, r.Generation)
+		return r
+	}
+	success := func(g webhook.SendGroup) webhook.Outcome { return m.success(g.Events[0].Deliveries[0].ID) }
+	last := m.send(generation, endpoint, "me")
+	commit(webhook.Batch{Sends: []webhook.SendGroup{last}}) // reads the endpoint
+	for range 3 {
+		m.now = m.now.Add(time.Minute)
+		g := m.send(generation, endpoint, "me")
+		counted.n = 0
+		r := commit(webhook.Batch{Sends: []webhook.SendGroup{g}, Outcomes: []webhook.Outcome{success(last)}})
+		require.Equal(t, 1, counted.n, "both")
+		require.True(t, r.Outcomes[0].Applied)
+		require.Equal(t, webhook.EndpointHealth{LastSuccessAt: m.now.Truncate(time.Minute).UTC()}, r.Outcomes[0].Health)
+
+		more := m.send(generation, endpoint, "me")
+		counted.n = 0
+		commit(webhook.Batch{Sends: []webhook.SendGroup{more}})
+		require.Equal(t, 1, counted.n, "Sends")
+
+		counted.n = 0
+		commit(webhook.Batch{Outcomes: []webhook.Outcome{success(g), success(more)}})
+		require.Equal(t, 1, counted.n, "results")
+		last = m.send(generation, endpoint, "me")
+		commit(webhook.Batch{Sends: []webhook.SendGroup{last}})
+	}
+
+	failed := success(last)
+	failed.State, failed.NextAt, failed.Failed, failed.Attempt.Status = webhook.StateScheduled, m.now.Add(time.Hour), 1, webhook.AttemptFailed
+	r := commit(webhook.Batch{Outcomes: []webhook.Outcome{failed}})
+	require.EqualValues(t, 1, r.Outcomes[0].Health.Failures)
+	last = m.send(generation, endpoint, "me")
+	commit(webhook.Batch{Sends: []webhook.SendGroup{last}})
+	r = commit(webhook.Batch{Outcomes: []webhook.Outcome{success(last)}})
+	require.Zero(t, r.Outcomes[0].Health.Failures)
+	require.Zero(t, r.Outcomes[0].Health.FailingSince)
+	require.False(t, r.Outcomes[0].Health.LastFailureAt.IsZero())
+
+	stale := m.send(generation, endpoint, "me")
+	m.endpoint()
+	was := generation
+	generation = m.generation()
+	require.Greater(t, generation, was)
+	r = commit(webhook.Batch{Sends: []webhook.SendGroup{stale}})
+	require.Equal(t, webhook.SendStale, r.Sends[0].Status)
 }

@@ -9,10 +9,9 @@ import (
 	"github.com/outhook/webhook/internal/packed"
 )
 
-// lockRows reads and locks the rows of all outcomes and returns, but those that are remembered, with the
-// health of their endpoints.
-func (c *commit) lockRows() []*statement {
-	var keys []int64
+// rememberRows takes up the rows of outcomes that are remembered, and returns the keys of the others and of
+// returns.
+func (c *commit) rememberRows() (keys []int64) {
 	add := func(deliveryID string) {
 		if key, _, ok := id.Split(id.Delivery, deliveryID); ok {
 			keys = append(keys, key)
@@ -29,6 +28,12 @@ func (c *commit) lockRows() []*statement {
 	for i := range c.batch.Returned {
 		add(c.batch.Returned[i].DeliveryID)
 	}
+	return keys
+}
+
+// lockRows reads and locks rows, with the health of their endpoints and of those of the rows that are
+// remembered.
+func (c *commit) lockRows(keys []int64) []*statement {
 	list := c.readHealths()
 	if len(keys) == 0 {
 		return list
@@ -365,6 +370,10 @@ var saveHealths = updating("webhook.health",
 // saveHealth writes the health that changed. Most commits change none, and then no row is locked; the
 // others read it again under the lock, since another process may have counted in between.
 func (c *commit) saveHealth() error {
+	if c.plain {
+		c.plainHealth()
+		return nil
+	}
 	var changed []int64
 	for _, num := range sortedKeys(c.health) {
 		h := c.health[num]
@@ -393,13 +402,39 @@ func (c *commit) saveHealth() error {
 		}
 		c.last = append(c.last, g.statement())
 	}
+	return nil
+}
+
+// answerHealth tells what the endpoints' health is, once that is known.
+func (c *commit) answerHealth() {
 	for i := range c.batch.Outcomes {
 		key, rest, ok := id.Split(id.Delivery, c.batch.Outcomes[i].DeliveryID)
 		if d := c.rows[key]; ok && d != nil && d.rest == rest {
 			c.result.Outcomes[i].Health = c.health[d.endpoint].public()
 		}
 	}
-	return nil
+}
+
+var succeedFields = fieldsOf(`endpoint at`)
+
+// Most successes change nothing, and then lock no row.
+var succeedHealths = &form{succeedFields, `UPDATE webhook.health t SET failing_since = NULL, failures = 0, exhausted = 0,
+	last_success_at = greatest(t.last_success_at, u.at) FROM ` + unnest(succeedFields, 0) + `
+	WHERE t.endpoint = u.endpoint AND (t.failures > 0 OR t.exhausted > 0 OR t.failing_since IS NOT NULL
+		OR t.last_success_at IS NULL OR t.last_success_at < u.at)`}
+
+// plainHealth is saveHealth where all is success, without reading before: what the health is now comes with
+// the COMMIT.
+func (c *commit) plainHealth() {
+	if len(c.health) == 0 {
+		return
+	}
+	g := gathered{form: succeedHealths}
+	for _, num := range sortedKeys(c.health) {
+		g.add(num, c.health[num].after().lastSuccessAt)
+		c.health[num].seen = nil
+	}
+	c.last = append(append(c.last, g.statement()), c.readHealths()...)
 }
 
 var insertAttempts = insertingNew("webhook.attempt",

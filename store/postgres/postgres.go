@@ -332,7 +332,7 @@ func (p *pooled) transact(ctx context.Context, start, settings string, do func(c
 		opening.rollback(ctx)
 		return err
 	}
-	if !opening.open {
+	if !opening.open && len(last) == 0 {
 		return nil
 	}
 	if err := opening.run(ctx, append(last, &statement{sql: "COMMIT"})...); err != nil {
