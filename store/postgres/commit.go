@@ -74,9 +74,11 @@ func newCommit(q *session, b *webhook.Batch, busy map[string]bool, careful bool)
 	ask := careful || q.s.bound || hasKeys(b)
 	return &commit{
 		session: q, batch: b, careful: careful, ask: ask, busy: busy, now: b.Now.UnixMicro(),
-		events: gathered{form: insertEvents.form(ask)}, deliveries: gathered{form: insertDeliveries.form(ask)},
-		entries: gathered{form: insertEntries}, attempts: gathered{form: insertAttempts.form(ask)},
-		stats: stats{}, rows: map[int64]*delivery{}, health: map[int64]*health{},
+		events:     gathered{form: insertEvents.form(ask), expect: len(b.Sends)},
+		deliveries: gathered{form: insertDeliveries.form(ask), expect: len(b.Sends)},
+		entries:    gathered{form: insertEntries},
+		attempts:   gathered{form: insertAttempts.form(ask), expect: len(b.Outcomes)},
+		stats:      stats{}, rows: map[int64]*delivery{}, health: map[int64]*health{},
 		result: webhook.Result{
 			Sends:    make([]webhook.SendResult, len(b.Sends)),
 			Outcomes: make([]webhook.OutcomeResult, len(b.Outcomes)),

@@ -25,6 +25,7 @@ type conn interface {
 type statement struct {
 	sql     string
 	args    []any
+	rows    bool            // the arguments are the columns of rows
 	scan    func(row) error // nil: no rows are expected
 	changed int64
 }
@@ -328,6 +329,7 @@ type gathered struct {
 	*form
 	columns []any // []int64, []string, [][]byte, []bool
 	n       int
+	expect  int // about how many rows there will be
 }
 
 func (g *gathered) add(values ...any) {
@@ -341,26 +343,30 @@ func (g *gathered) add(values ...any) {
 	for i, v := range values {
 		switch v := v.(type) {
 		case int64:
-			list, _ := g.columns[i].([]int64)
-			g.columns[i] = append(list, v)
+			g.columns[i] = extend(g.columns[i], v, g.expect)
 		case string:
-			list, _ := g.columns[i].([]string)
-			g.columns[i] = append(list, v)
+			g.columns[i] = extend(g.columns[i], v, g.expect)
 		case []byte:
-			list, _ := g.columns[i].([][]byte)
-			g.columns[i] = append(list, v)
+			g.columns[i] = extend(g.columns[i], v, g.expect)
 		case bool:
-			list, _ := g.columns[i].([]bool)
-			g.columns[i] = append(list, v)
+			g.columns[i] = extend(g.columns[i], v, g.expect)
 		default:
 			panic(fmt.Sprintf("postgres: field %s: %T", g.fields[i].name, v))
 		}
 	}
 }
 
+func extend[T any](column any, v T, expect int) []T {
+	list, ok := column.([]T)
+	if !ok {
+		list = make([]T, 0, expect)
+	}
+	return append(list, v)
+}
+
 // statement returns what sends the rows, and forgets them.
 func (g *gathered) statement() *statement {
-	s := &statement{sql: g.sql, args: g.columns}
+	s := &statement{sql: g.sql, args: g.columns, rows: true}
 	g.columns, g.n = nil, 0
 	return s
 }

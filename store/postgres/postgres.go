@@ -326,6 +326,7 @@ func (p *pooled) transact(ctx context.Context, start, settings string, do func(c
 		return err
 	}
 	defer c.Release() // which closes a connection that is still in a transaction
+	teach(c.Conn().TypeMap())
 	opening := &opening{pgxConn: pgxConn{c}, start: start, settings: settings}
 	last, err := do(opening)
 	if err != nil {
@@ -350,6 +351,11 @@ type opening struct {
 }
 
 func (o *opening) run(ctx context.Context, list ...*statement) error {
+	for _, s := range list {
+		if s.rows {
+			s.args, s.rows = columns(s.args), false
+		}
+	}
 	if o.open {
 		return o.pgxConn.run(ctx, list...)
 	}
