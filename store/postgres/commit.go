@@ -14,9 +14,9 @@ import (
 var errAgain = errors.New("postgres: not a plain batch")
 
 // Commit implements [webhook.Store]. The first try takes for granted that IDs are new, and sends all rows of
-// a kind in one statement; where nothing need be read before, all goes in one round trip. If that fails, the batch is rolled back and what stands in the
-// store already is read before anything is written; that may have to be repeated when others write
-// the same at the same time.
+// a kind in one statement; where nothing need be read before, all goes in one round trip. If that fails, the
+// batch is rolled back and what stands in the store already is read before anything is written; that may
+// have to be repeated when others write the same at the same time.
 func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, err error) {
 	for try := range 5 {
 		var busy map[string]bool
