@@ -21,6 +21,7 @@ type Conn struct {
 	limit int // bytes of a response's heads
 
 	progress Progress
+	deadline time.Time
 	scratch  *scratch // during an exchange
 	r, w     int      // what of its buffer is unread
 	used     int      // bytes of the heads before this one
@@ -93,7 +94,7 @@ func (c *Conn) Begin(ctx context.Context, deadline time.Time, p Progress) error 
 	if err := c.wire.SetDeadline(deadline); err != nil {
 		return err
 	}
-	c.scratch = scratches.Get().(*scratch)
+	c.scratch, c.deadline = scratches.Get().(*scratch), deadline
 	c.progress, c.answered, c.told, c.sent, c.writer = p, false, false, nil, nil
 	c.r, c.w, c.used, c.full = 0, 0, 0, false
 	c.head, c.body = Head{}, body{}
@@ -140,11 +141,24 @@ func (c *Conn) wrote() {
 // Fits reports whether a request of that size is for Send; a larger one is for Stream.
 func Fits(size int) bool { return size <= oneWrite }
 
-// Send writes a whole request. It fails with ErrNotSent if the connection turns out to be of no use;
-// other faults are for ReadHead to tell, as there may be an answer nevertheless.
+// overdue fails if the deadline has passed. Where a process was stopped and goes on, its timers may be late
+// to tell; and others may have taken over what it was about to send.
+func (c *Conn) overdue() error {
+	if c.deadline.IsZero() || time.Now().Before(c.deadline) {
+		return nil
+	}
+	c.broken = true
+	return os.ErrDeadlineExceeded
+}
+
+// Send writes a whole request. It fails with ErrNotSent if the connection turns out to be of no use, and if
+// the deadline passed before; other faults are for ReadHead to tell, as there may be an answer nevertheless.
 func (c *Conn) Send(request []byte) error {
 	if c.broken {
 		return c.notSent(net.ErrClosed)
+	}
+	if err := c.overdue(); err != nil {
+		return err
 	}
 	c.wire.eager = true
 	c.wire.turn.phase, c.wire.turn.fault = writing, nil
@@ -173,6 +187,9 @@ func (c *Conn) Stream(write func(io.Writer) error) error {
 		if err := c.wire.quiet(); err != nil && !isTimeout(err) {
 			return c.notSent(err)
 		}
+	}
+	if err := c.overdue(); err != nil {
+		return err
 	}
 	done, progress := make(chan error, 1), c.progress
 	c.writer, c.told = done, true
