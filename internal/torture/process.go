@@ -18,7 +18,8 @@ type process struct {
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when it has ended and all it said was read
 	up     atomic.Bool
-	waits  bool // it has not yet taken over what a dead one left; the book's
+	tries  chan struct{} // tells of a Send that begins, if somebody waits for one
+	waits  bool          // it has not yet taken over what a dead one left; the book's
 	stderr tailBuffer
 	asked  atomic.Pointer[time.Time] // when it was told to end; nil: it was not
 }
@@ -38,8 +39,14 @@ func (r *round) start(j job) (*process, error) {
 			if err != nil || json.Unmarshal(line, &m) != nil {
 				break // what is left has no end: it was cut off
 			}
-			if m.Kind == saidUp {
+			switch m.Kind {
+			case saidUp:
 				p.up.Store(true)
+			case saidTry:
+				select {
+				case p.tries <- struct{}{}:
+				default:
+				}
 			}
 			r.book.note(p, m)
 		}
@@ -60,7 +67,7 @@ func launch(role string, j job) (*process, io.ReadCloser, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &process{cmd: exec.Command(self), ended: make(chan struct{})}
+	p := &process{cmd: exec.Command(self), ended: make(chan struct{}), tries: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	p.cmd.ExtraFiles = []*os.File{in}
 	p.cmd.Stderr = &p.stderr

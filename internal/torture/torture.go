@@ -216,6 +216,9 @@ func (r *round) oneCycle(ctx context.Context, name string, last bool, random *ra
 	if r.o.Full && last {
 		r.untilFull(ctx, p)
 	}
+	if !r.o.Term && random.IntN(2) == 0 {
+		p.untilSend(ctx, time.Duration(random.Int64N(int64(shortSend))))
+	}
 	if r.o.Term {
 		err = p.terminate()
 	} else {
@@ -230,6 +233,20 @@ func (r *round) oneCycle(ctx context.Context, name string, last bool, random *ra
 		return fmt.Errorf("after process %s: %w", name, err)
 	}
 	return nil
+}
+
+// shortSend is about what a Send takes where nothing is in its way: few kills would hit one by chance.
+const shortSend = 500 * time.Microsecond
+
+// untilSend waits until a Send is under way for that long.
+func (p *process) untilSend(ctx context.Context, d time.Duration) {
+	select {
+	case <-p.tries:
+		time.Sleep(d)
+	case <-time.After(time.Second): // it may have nothing to send
+	case <-p.ended:
+	case <-ctx.Done():
+	}
 }
 
 func (p *process) askedNow() {
