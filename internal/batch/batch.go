@@ -46,8 +46,7 @@ type Batcher[T any] struct {
 	alone      bool          // the urgent items of pending go without the others
 	lastUrgent time.Time     // when the last urgent item came
 	rest       time.Time     // until when patient items should wait for an urgent one
-	lazySince  time.Time     // when the first lazy item of pending came
-	all        bool          // what is pending goes now
+	lazySince  time.Time     // when the first lazy item of pending came; zero: they are due
 }
 
 type entry[T any] struct {
@@ -118,7 +117,7 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 // Kick flushes what is pending without waiting for company.
 func (b *Batcher[T]) Kick() {
 	b.mu.Lock()
-	b.all = len(b.pending) > 0
+	b.lazySince = time.Time{}
 	b.mu.Unlock()
 	signal(b.kick)
 }
@@ -180,7 +179,7 @@ func (b *Batcher[T]) until(began time.Time) time.Time {
 	defer b.mu.Unlock()
 	end := began.Add(b.limits.Linger)
 	switch {
-	case b.urgent > 0 || b.load >= b.limits.Max || len(b.pending) == 0 || b.all:
+	case b.urgent > 0 || b.load >= b.limits.Max || len(b.pending) == 0:
 		return time.Time{}
 	case b.lazy == len(b.pending) && b.lazyDue().After(end):
 		return b.lazyDue()
@@ -206,7 +205,7 @@ func (b *Batcher[T]) lazyDue() time.Time {
 // already, or leave no time between their flushes.
 func (b *Batcher[T]) least() Urgency {
 	switch now := time.Now(); {
-	case b.all || b.load >= b.limits.Enough || now.Sub(b.lazySince) >= 2*maxLazy:
+	case b.load >= b.limits.Enough || now.Sub(b.lazySince) >= 2*maxLazy:
 		return Lazy
 	case b.urgent > 0 || b.lazyDue().After(now):
 		return Patient
@@ -244,21 +243,20 @@ func (b *Batcher[T]) next() (items []T, urgent bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.pending) == 0 {
-		b.running, b.all = false, false
+		b.running = false
 		return nil, false
 	}
 	select {
 	case <-b.kick: // it was for these items
 	default:
 	}
-	alone := b.alone && b.load < b.limits.Enough && !b.all
+	alone := b.alone && b.load < b.limits.Enough
 	b.alone = false
 	if alone {
 		b.flushing = true
 		return b.take(len(b.pending), Urgent), true
 	}
 	least := b.least()
-	b.all = false
 	n, load := 0, 0
 	for n < len(b.pending) && load < b.limits.Max {
 		if b.pending[n].Urgency >= least {

@@ -151,8 +151,9 @@ func (c *Conn) overdue() error {
 	return os.ErrDeadlineExceeded
 }
 
-// Send writes a whole request. It fails with ErrNotSent if the connection turns out to be of no use, and if
-// the deadline passed before; other faults are for ReadHead to tell, as there may be an answer nevertheless.
+// Send writes a whole request, unless the deadline has passed: then it fails with os.ErrDeadlineExceeded. It
+// fails with ErrNotSent if the connection turns out to be of no use; other faults are for ReadHead to tell,
+// as there may be an answer nevertheless.
 func (c *Conn) Send(request []byte) error {
 	if c.broken {
 		return c.notSent(net.ErrClosed)
