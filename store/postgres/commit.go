@@ -72,10 +72,17 @@ type commit struct {
 func newCommit(q *session, b *webhook.Batch, busy map[string]bool, careful bool) *commit {
 	// A key that others may have just taken is nothing for the server to log as an error.
 	ask := careful || q.s.bound || hasKeys(b)
+	events, deliveries := 0, 0
+	for i := range b.Sends {
+		events += len(b.Sends[i].Events)
+		for j := range b.Sends[i].Events {
+			deliveries += len(b.Sends[i].Events[j].Deliveries)
+		}
+	}
 	return &commit{
 		session: q, batch: b, careful: careful, ask: ask, busy: busy, now: b.Now.UnixMicro(),
-		events:     gathered{form: insertEvents.form(ask), expect: len(b.Sends)},
-		deliveries: gathered{form: insertDeliveries.form(ask), expect: len(b.Sends)},
+		events:     gathered{form: insertEvents.form(ask), expect: events},
+		deliveries: gathered{form: insertDeliveries.form(ask), expect: deliveries},
 		entries:    gathered{form: insertEntries},
 		attempts:   gathered{form: insertAttempts.form(ask), expect: len(b.Outcomes)},
 		stats:      stats{}, rows: map[int64]*delivery{}, health: map[int64]*health{},

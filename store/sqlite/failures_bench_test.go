@@ -87,17 +87,13 @@ func (h *hanging) timeOut(claims []webhook.Claim, retryIn time.Duration) {
 	batch := webhook.Batch{Now: h.now}
 	for i := range claims {
 		c := &claims[i]
-		batch.Outcomes = append(batch.Outcomes, webhook.Outcome{
-			DeliveryID: c.DeliveryID, Lease: c.Lease, State: webhook.StateScheduled, NextAt: h.now.Add(retryIn), Failed: c.Failed + 1,
-			Attempt: &webhook.DeliveryAttempt{
-				ID: h.New(id.Attempt, h.now), Trigger: c.Trigger, Status: webhook.AttemptFailed, AttemptNumber: c.AttemptNumber,
-				Method: "POST", URL: "https://example.com/hook", RemoteAddr: "192.0.2.1:443",
-				RequestHeaders: h.success(c.DeliveryID).Attempt.RequestHeaders,
-				ErrorCode:      webhook.CodeTimeout, Error: "no response within 10 s",
-				StartedAt: h.now.Add(-10 * time.Second), DeliveredAt: &h.now, CompletedAt: h.now, DurationMS: 10_000,
-				Timings: &webhook.Timings{}, CreatedAt: h.now, UpdatedAt: h.now,
-			},
-		})
+		o := h.success(c.DeliveryID)
+		o.Lease, o.State, o.NextAt, o.Failed = c.Lease, webhook.StateScheduled, h.now.Add(retryIn), c.Failed+1
+		a := o.Attempt
+		a.ID, a.Trigger, a.Status, a.ErrorCode, a.Error = h.New(id.Attempt, h.now), c.Trigger, webhook.AttemptFailed, webhook.CodeTimeout, "no response"
+		a.StartedAt, a.DurationMS = h.now.Add(-10*time.Second), 10_000
+		a.StatusCode, a.RespondedAt, a.ResponseHeaders, a.ResponseBodyPreview = nil, nil, nil, nil
+		batch.Outcomes = append(batch.Outcomes, o)
 	}
 	before := cpu(h.b)
 	r, err := h.st.Commit(h.b.Context(), batch)

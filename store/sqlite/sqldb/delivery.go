@@ -181,25 +181,29 @@ func (q *session) haveRows(keys []int64) (has map[int64]bool, err error) {
 
 // save writes back what can change.
 func (q *session) save(d *delivery) error {
-	return q.exec(`UPDATE webhook_delivery SET state = ?, next_at = ?, due_at = ?, owner = ?, leased_at = ?,
-		lease = ?, settled = ?, attempts = ?, failed = ?, uncharged = ?, deferrals = ?, trigger = ?, bulk = ?,
-		last_at = ?, last_status = ?, last_code = ?, last_error = ?, failure_code = ?, updated_at = ?,
-		finished_at = ?, own = ? WHERE key = ?`, d.changing()...)
+	if d.listed() == d.stored {
+		return q.exec(`UPDATE webhook_delivery SET `+setUnlisted+` WHERE key = ?`, d.changing()[4:]...)
+	}
+	d.stored = d.listed()
+	return q.exec(`UPDATE webhook_delivery SET state = ?, last_code = ?, failure_code = ?, own = ?, `+setUnlisted+` WHERE key = ?`, d.changing()...)
 }
 
-// changing are the values of the columns that can change, and the key.
+const setUnlisted = `next_at = ?, due_at = ?, owner = ?, leased_at = ?, lease = ?, settled = ?, attempts = ?, failed = ?,
+	uncharged = ?, deferrals = ?, trigger = ?, bulk = ?, last_at = ?, last_status = ?, last_error = ?, updated_at = ?, finished_at = ?`
+
+// changing are the values of the columns that can change, the four of listed first, and the key.
 func (d *delivery) changing() []any {
 	return []any{
-		d.state, opt(d.nextAt), opt(d.dueAt), ref(d.owner), opt(d.leasedAt), d.lease, d.settled, d.attempts,
-		d.failed, d.uncharged, d.deferrals, d.trigger, ref(d.bulk), opt(d.lastAt), opt(d.lastStatus),
-		ref(d.lastCode), text(d.lastError), ref(d.failureCode), d.updatedAt, opt(d.finishedAt), d.own, d.key,
+		d.state, ref(d.lastCode), ref(d.failureCode), d.own, opt(d.nextAt), opt(d.dueAt), ref(d.owner), opt(d.leasedAt),
+		d.lease, d.settled, d.attempts, d.failed, d.uncharged, d.deferrals, d.trigger, ref(d.bulk), opt(d.lastAt),
+		opt(d.lastStatus), text(d.lastError), d.updatedAt, opt(d.finishedAt), d.key,
 	}
 }
 
 // insertWhole inserts rows with all their columns.
-var insertWhole = newInserts(`INSERT INTO webhook_delivery (state, next_at, due_at, owner, leased_at, lease, settled, attempts,
-	failed, uncharged, deferrals, trigger, bulk, last_at, last_status, last_code, last_error, failure_code, updated_at,
-	finished_at, own, key, rest, event, endpoint, tenant, type, expires_at, created_at) VALUES`,
+var insertWhole = newInserts(`INSERT INTO webhook_delivery (state, last_code, failure_code, own, next_at, due_at, owner, leased_at,
+	lease, settled, attempts, failed, uncharged, deferrals, trigger, bulk, last_at, last_status, last_error, updated_at, finished_at,
+	key, rest, event, endpoint, tenant, type, expires_at, created_at) VALUES`,
 	`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, `ON CONFLICT DO NOTHING`)
 
 // insertSuccesses inserts rows of which plainSuccess is true, and whose attempt has their key.
@@ -234,16 +238,13 @@ func (d *delivery) waits() bool {
 // saveWaiting saves rows of which waits is true, and saveWaitingCode those whose last code changed. Both
 // are upserts as saveSuccesses is.
 var (
-	saveWaiting     = newSaveWaiting("")
+	saveWaiting     = newSaveWaiting()
 	saveWaitingCode = newSaveWaiting("last_code")
 )
 
-func newSaveWaiting(code string) *inserts {
-	names := []string{"settled", "attempts", "failed", "uncharged", "deferrals", "trigger", "bulk",
-		"last_at", "last_status", "last_error", "updated_at"}
-	if code != "" {
-		names = append(names, code)
-	}
+func newSaveWaiting(more ...string) *inserts {
+	names := append([]string{"settled", "attempts", "failed", "uncharged", "deferrals", "trigger", "bulk",
+		"last_at", "last_status", "last_error", "updated_at"}, more...)
 	set := "next_at = excluded.due_at, due_at = excluded.due_at, owner = NULL, leased_at = NULL"
 	for _, name := range names {
 		set += ", " + name + " = excluded." + name
