@@ -31,7 +31,7 @@ const (
 type job struct {
 	Path      string
 	Postgres  string // its connection string; "": SQLite, at Path
-	Name      string // prefix of its idempotency keys
+	Name      string // prefix of its idempotency keys, and its User-Agent
 	Seed      uint64
 	Load      int      // events a second
 	Resend    []string // keys of which it is not known whether they were stored
@@ -121,7 +121,7 @@ func deliver(j job) error {
 		Workers: workers, AttemptTimeout: options{Postgres: j.Postgres != ""}.timeout(), DrainTimeout: drainTimeout,
 		// As many as the receiver refuses, and no more: a crash that used up a retry would show.
 		Retry:    webhook.Schedule(slices.Repeat([]time.Duration{20 * time.Millisecond}, refusalsAllowed)...),
-		Observer: c, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Observer: c, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), UserAgent: j.Name,
 	})
 	if err != nil {
 		return err

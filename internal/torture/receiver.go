@@ -27,7 +27,7 @@ type receiver struct {
 	active map[string]int // the same, not answered yet
 	twice  int            // requests that came while another of the same delivery was active
 	broken error
-	prey   string        // the first part of the keys that a trap is for
+	prey   string        // the process that a trap is for
 	sprung chan struct{} // the trap; nil: none is set
 }
 
@@ -77,7 +77,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	if b.hangs && n > 1 {
 		b.delay = 0
 	}
-	if e.Status != http.StatusOK && r.trapped(e.Key) {
+	if e.Status != http.StatusOK && r.trapped(q.UserAgent()) {
 		b.delay = trapDelay
 	}
 	select {
@@ -133,19 +133,19 @@ func (r *receiver) behaviour(eventID string, path int) behaviour {
 // trapDelay is how long the answer waits that a process is to be stopped before.
 const trapDelay = 300 * time.Millisecond
 
-// trap returns a channel that is closed when the next request comes in for one of a process's own events
-// that is going to be refused. Its answer then waits a moment.
+// trap returns a channel that is closed when the next request of a process comes in that is going to be refused.
+// Its answer then waits a moment.
 func (r *receiver) trap(process string) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.prey, r.sprung = process+".", make(chan struct{})
+	r.prey, r.sprung = process, make(chan struct{})
 	return r.sprung
 }
 
-func (r *receiver) trapped(key string) bool {
+func (r *receiver) trapped(process string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.sprung == nil || !strings.HasPrefix(key, r.prey) {
+	if r.sprung == nil || process != r.prey {
 		return false
 	}
 	close(r.sprung)
