@@ -363,9 +363,43 @@ func TestDeliverAtAndExpiresAt(t *testing.T) {
 	})
 }
 
+// One Send does not wait for another's commit where the store takes two, and those that come then share the next.
+func TestSendsShareTheCommitsThatAStoreTakes(t *testing.T) {
+	for commits, ends := range map[int][]time.Duration{
+		1: {10 * time.Millisecond, 20 * time.Millisecond, 20 * time.Millisecond},
+		2: {10 * time.Millisecond, 11 * time.Millisecond, 20 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &parallelStore{Store: memory.New(), commits: commits}
+			d, err := webhook.New(store, webhook.Config{Logger: quiet()})
+			require.NoError(t, err)
+			_, err = d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://a.example"})
+			require.NoError(t, err)
+			store.delay = 10 * time.Millisecond
+			took := make([]time.Duration, len(ends))
+			began := time.Now()
+			var sends sync.WaitGroup
+			for i := range ends {
+				sends.Go(func() {
+					time.Sleep(time.Duration(i) * time.Millisecond)
+					if _, err := d.Send(t.Context(), webhook.Event{Type: "a", Payload: []byte("{}")}); err != nil {
+						t.Errorf("%v", err)
+					}
+					took[i] = time.Since(began)
+				})
+			}
+			sends.Wait()
+			require.Equal(t, ends, took, "%d at a time", commits)
+			stats, err := d.Stats(t.Context(), webhook.StatsQuery{AllTenants: true})
+			require.NoError(t, err)
+			require.EqualValues(t, 3, stats.Pending)
+		})
+	}
+}
+
 // brokenStore fails commits while it is told to.
 type brokenStore struct {
-	*memory.Store
+	parallelStore
 	mu  sync.Mutex
 	err error
 }
@@ -383,12 +417,17 @@ func (s *brokenStore) Commit(ctx context.Context, b webhook.Batch) (webhook.Resu
 	if err != nil {
 		return webhook.Result{}, err
 	}
-	return s.Store.Commit(ctx, b)
+	return s.parallelStore.Commit(ctx, b)
 }
 
 func TestAStoreThatFailsIsSurvived(t *testing.T) {
+	t.Run("one commit at a time", func(t *testing.T) { storeFails(t, 1) })
+	t.Run("two", func(t *testing.T) { storeFails(t, 2) })
+}
+
+func storeFails(t *testing.T, commits int) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &brokenStore{Store: memory.New()}
+		store := &brokenStore{parallelStore: parallelStore{Store: memory.New(), commits: commits}}
 		client := &webhooktest.Client{}
 		d, err := webhook.New(store, webhook.Config{HTTPClient: client, Logger: quiet()})
 		require.NoError(t, err)

@@ -163,6 +163,14 @@ type OwnerStore interface {
 	FreeLeases(ctx context.Context, now time.Time) (int, error)
 }
 
+// ParallelStore is a [Store] that gains from several Commits at a time: one need not wait for another. With
+// any other store a Dispatcher has one under way, and meanwhile gathers the next batch.
+type ParallelStore interface {
+	Store
+	// Commits is how many may be under way at once, 1 at least. It does not change.
+	Commits() int
+}
+
 // Tx is a store bound to a transaction of the caller's, for [Dispatcher.SendTx].
 type Tx interface {
 	Store

@@ -173,7 +173,7 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 		now: d.now, wall: func() time.Time { return d.clock.wall() }, log: cfg.Logger,
 	}
 	d.commits = batch.New(batch.Limits{
-		Linger: resultLinger, Max: maxCommit, Enough: min(max(1, cfg.Workers/4), maxCommit),
+		Linger: resultLinger, Max: maxCommit, Enough: min(max(1, cfg.Workers/4), maxCommit), Flights: d.flights(),
 	}, (*commit).weight, d.flushAll)
 	return d, nil
 }
@@ -260,6 +260,14 @@ func (d *Dispatcher) ownerName() string {
 		return s.Owner()
 	}
 	return d.newID("")
+}
+
+// flights is how many commits the store likes to have under way at once.
+func (d *Dispatcher) flights() int {
+	if s, ok := d.store.(ParallelStore); ok {
+		return s.Commits()
+	}
+	return 1
 }
 
 // guard is the default client's; a client of the user's own judges addresses itself.

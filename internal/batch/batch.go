@@ -2,6 +2,7 @@
 package batch
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,8 +21,9 @@ const (
 	Urgent                 // not at all
 )
 
-// Batcher gives what was added to its flush function, one flush at a time. While one is under way the
-// next batch gathers: no timer delays an urgent item. Its goroutine lives only while there is work.
+// Batcher gives what was added to its flush function. While a flush is under way the next batch gathers:
+// no timer delays an urgent item. Where several flushes may be under way at once, the next begins when it is
+// worth while, see crowded. Its goroutines live only while there is work.
 //
 // An urgent item that comes while others are flushed waits for that flush and then for its own. So while
 // urgent items come, flushes without one take a small part of the time only: patient items gather for
@@ -40,9 +42,10 @@ type Batcher[T any] struct {
 	soon       int // the same, up to the last that is more than patient
 	lazy       int // lazy items of pending
 	load       int // weight of pending
-	running    bool
-	flushing   bool
+	gathering  bool
+	aloft      []*flight
 	took       time.Duration // the last flush
+	pause      time.Time     // until when what was put back waits
 	alone      bool          // the urgent items of pending go without the others
 	lastUrgent time.Time     // when the last urgent item came
 	rest       time.Time     // until when patient items should wait for an urgent one
@@ -54,11 +57,18 @@ type entry[T any] struct {
 	Urgency
 }
 
+// flight is a flush under way.
+type flight struct {
+	load   int
+	urgent bool
+}
+
 // Limits are those of a Batcher.
 type Limits struct {
-	Linger time.Duration // how long items that are not urgent wait for company
-	Max    int           // a batch ends with the item that makes its weight reach this
-	Enough int           // weight that does not wait longer than Linger; at most Max
+	Linger  time.Duration // how long items that are not urgent wait for company
+	Max     int           // a batch ends with the item that makes its weight reach this
+	Enough  int           // weight that does not wait longer than Linger; at most Max
+	Flights int           // flushes at once; 0 is 1
 }
 
 const (
@@ -74,6 +84,7 @@ const (
 
 // New returns a Batcher.
 func New[T any](limits Limits, weight func(T) int, flush Flush[T]) *Batcher[T] {
+	limits.Flights = max(1, limits.Flights)
 	return &Batcher[T]{flush: flush, weight: weight, limits: limits, kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
 }
 
@@ -94,21 +105,23 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 	if u == Urgent {
 		now := time.Now()
 		if b.urgent == 0 {
-			b.alone = !b.flushing && now.Sub(b.lastUrgent) > rarely*b.took
+			b.alone = len(b.aloft) == 0 && now.Sub(b.lastUrgent) > rarely*b.took
 		}
 		b.urgent = len(b.pending)
 		b.lastUrgent = now
 	}
 	hurry := u == Urgent || b.load >= b.limits.Max
 	reckon := u == Soon || b.load >= b.limits.Enough || b.lazy == fewLazy
-	start := !b.running
-	b.running = true
+	start, aloft := b.begin(), len(b.aloft) > 0
 	b.mu.Unlock()
 	switch {
 	case start:
 		go b.run()
 	case hurry:
 		signal(b.kick)
+		if aloft { // it may be crowded, and kicks are left alone
+			signal(b.nudge)
+		}
 	case reckon:
 		signal(b.nudge)
 	}
@@ -138,47 +151,57 @@ func (b *Batcher[T]) Take() []T {
 	return items
 }
 
+// begin reports whether the caller is to gather: somebody must, and nobody does.
+func (b *Batcher[T]) begin() bool {
+	if b.gathering || len(b.pending) == 0 || len(b.aloft) >= b.limits.Flights {
+		return false
+	}
+	b.gathering = true
+	return true
+}
+
 func (b *Batcher[T]) run() {
-	b.gather()
-	for {
-		items, urgent := b.next()
-		if items == nil {
+	for more := true; more; {
+		b.gather()
+		items, f := b.next()
+		if f == nil {
 			return
 		}
 		if len(items) == 0 {
-			b.gather()
 			continue
 		}
 		began := time.Now()
 		again, pause := b.flush(items)
-		b.flushed(began, urgent)
-		if len(again) == 0 {
-			b.gather()
-			continue
-		}
-		b.putBack(again)
-		if pause > 0 {
-			b.await(pause, nil)
-		}
+		more = b.landed(f, time.Since(began), again, pause)
 	}
 }
 
 // gather waits for company.
 func (b *Batcher[T]) gather() {
 	for began := time.Now(); ; {
-		wait := time.Until(b.until(began))
-		if wait <= 0 || !b.await(wait, b.nudge) {
+		at, kick := b.until(began)
+		wait := time.Until(at)
+		if wait <= 0 || !b.await(wait, kick) {
 			return
 		}
 	}
 }
 
-// until says how long to wait for company, having begun at a time.
-func (b *Batcher[T]) until(began time.Time) time.Time {
+// until says how long to wait for company, having begun at a time, and what ends it.
+func (b *Batcher[T]) until(began time.Time) (time.Time, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.crowded() {
+		return began.Add(time.Hour), nil // whoever lands nudges
+	}
+	return b.company(began), b.kick
+}
+
+func (b *Batcher[T]) company(began time.Time) time.Time {
 	end := began.Add(b.limits.Linger)
 	switch {
+	case b.urgent == 0 && b.pause.After(time.Now()):
+		return b.pause
 	case b.urgent > 0 || b.load >= b.limits.Max || len(b.pending) == 0:
 		return time.Time{}
 	case b.lazy == len(b.pending) && b.lazyDue().After(end):
@@ -187,6 +210,22 @@ func (b *Batcher[T]) until(began time.Time) time.Time {
 		return b.rest
 	}
 	return end
+}
+
+// crowded reports that it is better to wait for a flush to land than to begin another: that pays for what is
+// urgent if nothing urgent is under way, or no more than now waits. So callers who come in turns are shared out
+// evenly, and one who comes alone does not wait for another.
+func (b *Batcher[T]) crowded() bool {
+	if len(b.aloft) == 0 {
+		return false
+	}
+	load := 0
+	for _, f := range b.aloft {
+		if f.urgent {
+			load += f.load
+		}
+	}
+	return len(b.aloft) >= b.limits.Flights || b.load < load || b.urgent == 0 && b.load < b.limits.Enough
 }
 
 // lazyDue says when the lazy items of pending are to get a flush of their own.
@@ -213,49 +252,72 @@ func (b *Batcher[T]) least() Urgency {
 	return Lazy
 }
 
-// flushed notes that a flush is over.
-func (b *Batcher[T]) flushed(began time.Time, urgent bool) {
+// landed notes that a flush is over, and reports whether the caller is to gather.
+func (b *Batcher[T]) landed(f *flight, took time.Duration, again []T, pause time.Duration) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	b.flushing, b.took = false, now.Sub(began)
-	if !urgent && now.Sub(b.lastUrgent) < often {
-		b.rest = now.Add(min(share*b.took, maxRest))
+	b.aloft = slices.DeleteFunc(b.aloft, func(other *flight) bool { return other == f })
+	b.took = took
+	if !f.urgent && now.Sub(b.lastUrgent) < often {
+		b.rest = now.Add(min(share*took, maxRest))
 	}
+	if len(again) > 0 {
+		b.putBack(again)
+		b.pause = now.Add(pause)
+	}
+	if more = b.begin(); b.gathering && !more {
+		signal(b.nudge)
+	}
+	return more
 }
 
 // await reports whether it was nudged.
-func (b *Batcher[T]) await(d time.Duration, nudge <-chan struct{}) bool {
+func (b *Batcher[T]) await(d time.Duration, kick <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-b.kick:
-	case <-nudge:
+	case <-kick:
+	case <-b.nudge:
 		return true
 	}
 	return false
 }
 
-// next takes a batch off the front: an empty one if nothing is to go yet. If nothing is pending it returns
-// nil and the goroutine is over.
-func (b *Batcher[T]) next() (items []T, urgent bool) {
+// next takes a batch off the front: an empty one if nothing is to go yet. If nothing is pending there is no
+// flight, and nobody gathers.
+func (b *Batcher[T]) next() (items []T, f *flight) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.pending) == 0 {
-		b.running = false
-		return nil, false
+		b.gathering = false
+		return nil, nil
 	}
 	select {
 	case <-b.kick: // it was for these items
 	default:
 	}
-	alone := b.alone && b.load < b.limits.Enough
-	b.alone = false
-	if alone {
-		b.flushing = true
-		return b.take(len(b.pending), Urgent), true
+	f = &flight{urgent: b.urgent > 0}
+	before := b.load
+	if b.alone && b.load < b.limits.Enough {
+		items = b.take(len(b.pending), Urgent)
+	} else {
+		items = b.takeBatch()
 	}
+	b.alone = false
+	if f.load = before - b.load; len(items) == 0 {
+		return nil, f
+	}
+	b.aloft = append(b.aloft, f)
+	b.gathering = false
+	if b.begin() {
+		go b.run()
+	}
+	return items, f
+}
+
+func (b *Batcher[T]) takeBatch() []T {
 	least := b.least()
 	n, load := 0, 0
 	for n < len(b.pending) && load < b.limits.Max {
@@ -264,10 +326,7 @@ func (b *Batcher[T]) next() (items []T, urgent bool) {
 		}
 		n++
 	}
-	urgent = b.urgent > 0
-	items = b.take(n, least)
-	b.flushing = len(items) > 0
-	return items, urgent
+	return b.take(n, least)
 }
 
 // take removes those of the first n items that are at least so urgent, and returns them.
@@ -297,8 +356,6 @@ func (b *Batcher[T]) take(n int, least Urgency) (items []T) {
 }
 
 func (b *Batcher[T]) putBack(items []T) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	back := make([]entry[T], len(items), len(items)+len(b.pending))
 	for i, item := range items {
 		back[i] = entry[T]{item, Patient}

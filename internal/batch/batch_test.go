@@ -2,7 +2,9 @@ package batch_test
 
 import (
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,7 +170,85 @@ func TestTakeLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+// Two flushes at once: callers are shared out evenly, and one who comes alone does not wait.
+func TestFlushesOverlap(t *testing.T) {
+	ms := time.Millisecond
+	type added struct {
+		at     time.Duration
+		weight int
+		u      batch.Urgency
+	}
+	for _, c := range []struct {
+		name string
+		adds []added
+		want [][]int
+		at   []time.Duration // when they begin
+	}{
+		{"one by one", []added{{0, 1, batch.Urgent}, {1, 1, batch.Urgent}, {2, 1, batch.Urgent}},
+			[][]int{{1}, {1}, {1}}, []time.Duration{0, 1 * ms, 10 * ms}},
+		{"few wait until they are as many", []added{{0, 4, batch.Urgent}, {1, 2, batch.Urgent}, {2, 2, batch.Urgent}},
+			[][]int{{4}, {2, 2}}, []time.Duration{0, 2 * ms}},
+		{"or until one lands", []added{{0, 4, batch.Urgent}, {1, 2, batch.Urgent}},
+			[][]int{{4}, {2}}, []time.Duration{0, 10 * ms}},
+		{"urgent ones do not wait for patient ones", []added{{0, 20, batch.Patient}, {5, 1, batch.Urgent}},
+			[][]int{{20}, {1}}, []time.Duration{2 * ms, 5 * ms}},
+		{"patient ones wait for any", []added{{0, 1, batch.Urgent}, {1, 3, batch.Patient}},
+			[][]int{{1}, {3}}, []time.Duration{0, 10 * ms}},
+		{"but not if they are many", []added{{0, 1, batch.Urgent}, {1, 50, batch.Patient}},
+			[][]int{{1}, {50}}, []time.Duration{0, 3 * ms}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &log{start: time.Now()}
+				weight := func(n int) int { return n }
+				b := batch.New(batch.Limits{Linger: 2 * ms, Max: 100, Enough: 50, Flights: 2}, weight, func(items []int) ([]int, time.Duration) {
+					l.add(items)
+					time.Sleep(10 * ms)
+					return nil, 0
+				})
+				for _, a := range c.adds {
+					time.Sleep(a.at*ms - time.Since(l.start))
+					b.Add(a.weight, a.u)
+				}
+				time.Sleep(time.Second)
+				require.Equal(t, c.want, l.seen())
+				require.Equal(t, c.at, l.times())
+			})
+		})
+	}
+}
+
+// While one flush fails and waits, what is urgent takes along what failed, and whoever lands takes up the rest.
+func TestWhatFailedWaitsWhateverElseIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ms := time.Millisecond
+		l := &log{start: time.Now()}
+		var failures atomic.Int32
+		b := batch.New(batch.Limits{Linger: 2 * ms, Max: 100, Enough: 50, Flights: 2}, one, func(items []int) ([]int, time.Duration) {
+			l.add(items)
+			time.Sleep(10 * ms)
+			if failures.Add(1) <= 2 {
+				return items, time.Minute
+			}
+			return nil, 0
+		})
+		b.Add(1, batch.Urgent)
+		synctest.Wait()
+		time.Sleep(5 * ms)
+		b.Add(2, batch.Urgent)
+		time.Sleep(time.Hour)
+		require.Equal(t, [][]int{{1}, {2}, {2, 1}}, l.seen())
+		require.Equal(t, []time.Duration{0, 5 * ms, time.Minute + 15*ms}, l.times())
+	})
+}
+
 func TestNothingIsLostOrDoubledAmongManyCallers(t *testing.T) {
+	for _, flights := range []int{1, 3} {
+		t.Run(strconv.Itoa(flights), func(t *testing.T) { manyCallers(t, flights) })
+	}
+}
+
+func manyCallers(t *testing.T, flights int) {
 	var (
 		mu   sync.Mutex
 		seen = map[int]int{}
@@ -176,7 +256,7 @@ func TestNothingIsLostOrDoubledAmongManyCallers(t *testing.T) {
 	)
 	const callers, each = 16, 500
 	done.Add(callers * each)
-	b := batch.New(batch.Limits{Linger: 100 * time.Microsecond, Max: 64, Enough: 64}, one, func(items []int) ([]int, time.Duration) {
+	b := batch.New(batch.Limits{Linger: 100 * time.Microsecond, Max: 64, Enough: 64, Flights: flights}, one, func(items []int) ([]int, time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, i := range items {

@@ -29,7 +29,7 @@ func (s *Store) Commit(ctx context.Context, b webhook.Batch) (r webhook.Result, 
 			return c.run()
 		})
 		if err == nil {
-			s.handed.forget(c.done)
+			s.handed.forget(c.done, c.over)
 			s.handed.put(c.handed)
 			c.answerHealth()
 			return c.result, nil
@@ -66,6 +66,7 @@ type commit struct {
 	handed     []*first            // deliveries that are handed over
 	handNotes  notes               // of those
 	done       []int64             // deliveries whose rows were written
+	over       []*handedNote       // notes that nothing is left of
 	earliest   int64               // key of an attempt that has its delivery's; 0: there is none
 }
 
@@ -131,7 +132,8 @@ func (c *commit) run() error {
 	}
 	c.last = append(c.last, c.handedNote()...)
 	c.last = append(c.last, c.notes.statements(c.session, c.now, c.announce)...)
-	c.last = append(c.last, deleteNotes(c.s.handed.over(c.done))...)
+	c.over = c.s.handed.over(c.done)
+	c.last = append(c.last, deleteNotes(c.over)...)
 	c.last = append(c.last, c.stats.statements(c.session)...)
 	return nil
 }

@@ -99,13 +99,18 @@ func (o *outside) open(t *testing.T, pool *pgxpool.Pool) webhook.Store {
 	return outsideStore{o, st}
 }
 
-var _ webhook.BulkStore = outsideStore{}
+var (
+	_ webhook.BulkStore     = outsideStore{}
+	_ webhook.ParallelStore = outsideStore{}
+)
 
 // outsideStore does not have the server's clock, by which nothing would happen in a bubble.
 type outsideStore struct {
 	*outside
 	st *postgres.Store
 }
+
+func (s outsideStore) Commits() int { return s.st.Commits() }
 
 func (s outsideStore) Commit(_ context.Context, b webhook.Batch) (webhook.Result, error) {
 	return calling(s.outside, func(ctx context.Context, _ back) (webhook.Result, error) { return s.st.Commit(ctx, b) })

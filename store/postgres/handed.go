@@ -14,6 +14,7 @@ import (
 type handed struct {
 	mu        sync.Mutex
 	now, last map[int64]*first // by key; last is the map before now
+	done      []*handedNote    // that nothing is left of, and that still stand
 }
 
 // first is a delivery's row as it went in.
@@ -24,10 +25,11 @@ type first struct {
 	note                       *handedNote
 }
 
-// handedNote is the note of one commit.
+// handedNote is the note of one commit. What is not constant is guarded by the mutex of handed.
 type handedNote struct {
 	at, id int64
-	left   int // deliveries of which nothing else is on record yet; guarded by the mutex of handed
+	left   int  // deliveries of which nothing else is on record yet
+	over   bool // it is deleted
 }
 
 // maxHanded is when the older half is forgotten; their notes then stay until the lease ends. A dispatcher
@@ -89,7 +91,8 @@ func plainSuccess(o *webhook.Outcome) bool {
 		o.State == webhook.StateSucceeded && o.FailureCode == "" && o.Failed == 0 && o.Uncharged == 0 && o.Deferrals == 0
 }
 
-// over returns the notes that have nothing left once these deliveries are on record.
+// over returns the notes that have nothing left once these deliveries are on record, and those that nothing
+// is left of since several commits took the last together.
 func (h *handed) over(keys []int64) (notes []*handedNote) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -103,16 +106,22 @@ func (h *handed) over(keys []int64) (notes []*handedNote) {
 			}
 		}
 	}
-	return notes
+	return append(notes, h.done...)
 }
 
-// forget takes deliveries as on record.
-func (h *handed) forget(keys []int64) {
+// forget takes deliveries as on record, and notes as deleted.
+func (h *handed) forget(keys []int64, over []*handedNote) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, n := range over {
+		n.over = true
+	}
+	h.done = slices.DeleteFunc(h.done, func(n *handedNote) bool { return n.over })
 	for _, key := range keys {
 		if f := h.get(key); f != nil {
-			f.note.left--
+			if f.note.left--; f.note.left == 0 && !f.note.over {
+				h.done = append(h.done, f.note)
+			}
 			delete(h.now, key)
 			delete(h.last, key)
 		}

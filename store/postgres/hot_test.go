@@ -108,6 +108,62 @@ func TestHandedOver(t *testing.T) {
 	require.EqualValues(t, 3, pending())
 }
 
+// Commits that are under way together each leave something of a note. It goes with the next one. And they do
+// not wait for each other to count.
+func TestCommitsAtTheSameTime(t *testing.T) {
+	pool := pgtest.Pool(t, pgtest.Database(t), 4)
+	st := open(t, pool)
+	require.Equal(t, 2, st.Commits())
+	m := &maker{t: t, st: st, now: time.Now()}
+	endpoint := m.endpoint()
+	generation := m.generation()
+	notes := func() (n int) {
+		require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM webhook.note`).Scan(&n))
+		return n
+	}
+	sends := webhook.Batch{Now: m.now}
+	for range 2 {
+		sends.Sends = append(sends.Sends, m.send(generation, endpoint, "me"))
+	}
+	_, err := st.Commit(t.Context(), sends)
+	require.NoError(t, err)
+
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE webhook.stat`)
+	require.NoError(t, err)
+	committed := make(chan error, 2)
+	for _, g := range sends.Sends {
+		b := webhook.Batch{Now: m.now, Outcomes: []webhook.Outcome{m.success(g.Events[0].Deliveries[0].ID)}}
+		go func() {
+			_, err := st.Commit(t.Context(), b)
+			committed <- err
+		}()
+	}
+	require.Eventually(t, func() bool {
+		var waiting int
+		require.NoError(t, tx.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&waiting))
+		return waiting == 2
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, <-committed)
+	require.NoError(t, <-committed)
+	require.Equal(t, 1, notes())
+	var counters int
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(DISTINCT shard) FROM webhook.stat`).Scan(&counters))
+	require.Equal(t, 2, counters)
+
+	_, err = st.Commit(t.Context(), webhook.Batch{Now: m.now, Sends: []webhook.SendGroup{m.send(generation, endpoint, "me")}})
+	require.NoError(t, err)
+	require.Equal(t, 1, notes(), "its own")
+	s, err := st.Stats(t.Context(), m.now, webhook.StatsQuery{})
+	require.NoError(t, err)
+	require.EqualValues(t, 2, s.Succeeded)
+	require.EqualValues(t, 1, s.Pending)
+	require.Equal(t, 1, open(t, pgtest.Pool(t, pgtest.Database(t), 2)).Commits(), "a connection is left to others")
+}
+
 // What Commit and Claim run all the time is planned a few times, and then no more: to plan takes longer than
 // to run it.
 func TestPlansAreKept(t *testing.T) {

@@ -48,7 +48,7 @@ type Store struct {
 	schema   string
 	instance string // of the database
 	self     string // tells this store's notifications from those of others
-	shard    int64
+	lanes    *lanes
 	eps      *endpoints
 	ring     *ring
 	handed   *handed
@@ -58,7 +58,7 @@ type Store struct {
 	bound    bool // to a transaction of the user's: nothing read through it may be remembered
 }
 
-var _ webhook.Store = (*Store)(nil)
+var _ webhook.ParallelStore = (*Store)(nil)
 
 // Option changes what New does.
 type Option func(*Store)
@@ -76,8 +76,6 @@ func WithoutListen() Option { return func(s *Store) { s.quiet = true } }
 // past a pooler.
 func WithListenConfig(c *pgx.ConnConfig) Option { return func(s *Store) { s.listen = c } }
 
-// shards is how many processes can count without waiting for each other.
-const shards = 16
 
 // New returns a store that takes connections from the pool for as long as each call lasts. It creates
 // the schema and its tables, or brings them up to date, under a lock, so that processes may start together;
@@ -90,7 +88,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, options ...Option) (*Store, er
 	var random [9]byte
 	_, _ = rand.Read(random[:]) // never fails
 	s := &Store{
-		pool: pool, schema: defaultSchema, self: hex.EncodeToString(random[:8]), shard: int64(random[8] % shards),
+		pool: pool, schema: defaultSchema, self: hex.EncodeToString(random[:8]), lanes: newLanes(random[8]),
 		eps: newEndpoints(), ring: &ring{}, handed: &handed{}, texts: &sync.Map{},
 	}
 	for _, o := range options {
@@ -112,6 +110,12 @@ func New(ctx context.Context, pool *pgxpool.Pool, options ...Option) (*Store, er
 	}
 	return s, nil
 }
+
+// maxCommits: each takes a connection and a processor of the server, and is smaller.
+const maxCommits = 2
+
+// Commits implements [webhook.ParallelStore]. One connection of the pool is left to everything else.
+func (s *Store) Commits() int { return max(1, min(maxCommits, int(s.pool.Config().MaxConns)-1)) }
 
 // Close ends the store: later calls return [webhook.ErrClosed]. It waits for calls under way. The pool
 // stays open.
@@ -176,6 +180,7 @@ type session struct {
 	s    *Store
 	held []*statement // to be run with what is run next
 	last []*statement // to be run right before COMMIT
+	lane *lane        // that it counts in, if it does
 }
 
 func (s *Store) read(ctx context.Context, do func(*session) error) error {
@@ -201,8 +206,9 @@ func (s *Store) write(ctx context.Context, do func(*session) error) (err error) 
 	}
 	defer s.src.leave()
 	for range maxDeadlocks {
+		var q *session
 		err = s.src.write(ctx, func(c conn) ([]*statement, error) {
-			q := &session{ctx: ctx, c: c, s: s}
+			q = &session{ctx: ctx, c: c, s: s}
 			if err := q.sameDatabase(); err != nil {
 				return nil, err
 			}
@@ -212,6 +218,9 @@ func (s *Store) write(ctx context.Context, do func(*session) error) (err error) 
 			}
 			return append(q.held, q.last...), err
 		})
+		if q != nil {
+			s.lanes.give(q.lane)
+		}
 		if s.bound || !isCode(err, codeDeadlock, codeSerialization) {
 			break
 		}

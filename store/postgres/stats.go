@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -70,7 +71,52 @@ func (s stats) attempt(endpoint int64, a *webhook.DeliveryAttempt) {
 var upsertStats = inserting("webhook.stat AS s", `endpoint hour kind shard n`,
 	`ORDER BY u.endpoint, u.hour, u.kind ON CONFLICT (endpoint, hour, kind, shard) DO UPDATE SET n = s.n + excluded.n`)
 
-// statements come last in a transaction: until its end others of this process wait to count the same.
+// shards is how many transactions can count without waiting for each other, as long as they choose different ones.
+const shards = 16
+
+// lanes gives each of a process's transactions that are under way at once another shard.
+type lanes struct {
+	mu   sync.Mutex
+	list [maxCommits]lane
+}
+
+// lane is a shard, and how many transactions use it.
+type lane struct {
+	shard int64
+	users int // guarded by the mutex of lanes
+}
+
+func newLanes(first byte) *lanes {
+	l := &lanes{}
+	for i := range l.list {
+		l.list[i].shard = (int64(first) + int64(i)*shards/maxCommits) % shards
+	}
+	return l
+}
+
+func (l *lanes) take() *lane {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	best := &l.list[0]
+	for i := range l.list {
+		if l.list[i].users < best.users {
+			best = &l.list[i]
+		}
+	}
+	best.users++
+	return best
+}
+
+func (l *lanes) give(lane *lane) {
+	if lane == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lane.users--
+}
+
+// statements come last in a transaction: until its end others wait to count in the same shard.
 func (s stats) statements(q *session) []*statement {
 	keys := make([]statKey, 0, len(s))
 	for k, n := range s {
@@ -81,12 +127,15 @@ func (s stats) statements(q *session) []*statement {
 	if len(keys) == 0 {
 		return nil
 	}
+	if q.lane == nil {
+		q.lane = q.s.lanes.take()
+	}
 	slices.SortFunc(keys, func(a, b statKey) int {
 		return cmp.Or(cmp.Compare(a.endpoint, b.endpoint), cmp.Compare(a.hour, b.hour), cmp.Compare(a.kind, b.kind))
 	})
 	g := gathered{form: upsertStats}
 	for _, k := range keys {
-		g.add(k.endpoint, k.hour, k.kind, q.s.shard, s[k])
+		g.add(k.endpoint, k.hour, k.kind, q.lane.shard, s[k])
 	}
 	return []*statement{g.statement()}
 }

@@ -36,7 +36,16 @@ type faulty struct {
 	until  time.Time // of the fault
 }
 
-// withFaults hides every optional interface of the store but those for owners and for bulk retries.
+// Commits implements [webhook.ParallelStore].
+func (f *faulty) Commits() int {
+	if s, ok := f.Store.(webhook.ParallelStore); ok {
+		return s.Commits()
+	}
+	return 1
+}
+
+// withFaults hides every optional interface of the store but those for owners, for bulk retries and for several
+// commits at a time.
 func withFaults(s webhook.Store) (*faulty, webhook.Store) {
 	f := &faulty{Store: s}
 	owners, isOwner := s.(webhook.OwnerStore)
