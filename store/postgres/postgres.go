@@ -76,7 +76,6 @@ func WithoutListen() Option { return func(s *Store) { s.quiet = true } }
 // past a pooler.
 func WithListenConfig(c *pgx.ConnConfig) Option { return func(s *Store) { s.listen = c } }
 
-
 // New returns a store that takes connections from the pool for as long as each call lasts. It creates
 // the schema and its tables, or brings them up to date, under a lock, so that processes may start together;
 // a role that must not do so can leave it to a migration tool, see [Migrations]. The pool stays yours:
