@@ -51,9 +51,9 @@ const (
 const (
 	freshFor       = time.Second // after a fresh delivery, its endpoint counts as one that has them
 	contendedClaim = 16
-	claimShare     = 100 // one part in so many of the store's time, and of the processors', is for backlogs
+	claimShare     = 400 // one part in so many of the store's time, and of the processors', is for backlogs
 	outpace        = 4   // and so many leave backlogs for each fresh delivery that had to be added to them
-	maxClaimPause  = 250 * time.Millisecond
+	maxClaimPause  = time.Second
 	betweenClaims  = 5 * time.Millisecond   // for the others, in such a pause
 	attemptCost    = 250 * time.Microsecond // of a processor's time, roughly, its part of claim and commit included, at such a pace
 )

@@ -208,7 +208,7 @@ func BenchmarkStorm(b *testing.B) {
 	calm, rough := newStorm(b, openSQLite(b, "calm.db"), false, 0), newStorm(b, openSQLite(b, "rough.db"), true, backlog)
 	var ratios []float64
 	for b.Loop() {
-		without, with := pairOf(b, calm, rough, 1000, len(ratios))
+		without, with := pairOf(b, calm, rough, 2500, len(ratios))
 		ratios = append(ratios, float64(with)/float64(without))
 	}
 	b.StopTimer()
