@@ -41,12 +41,16 @@ type Batcher[T any] struct {
 	urgent     int // items of pending, counted from the front, up to the last urgent one
 	soon       int // the same, up to the last that is more than patient
 	lazy       int // lazy items of pending
+	callers    int // urgent items of pending
 	load       int // weight of pending
 	gathering  bool
 	aloft      []*flight
 	took       time.Duration // the last flush
 	pause      time.Time     // until when what was put back waits
 	alone      bool          // the urgent items of pending go without the others
+	expect     int           // so many callers may be here soon, since some have just got their answer
+	hold       time.Time     // until when they are waited for
+	missed     time.Time     // when they were last waited for in vain
 	lastUrgent time.Time     // when the last urgent item came
 	rest       time.Time     // until when patient items should wait for an urgent one
 	lazySince  time.Time     // when the first lazy item of pending came; zero: they are due
@@ -59,8 +63,9 @@ type entry[T any] struct {
 
 // flight is a flush under way.
 type flight struct {
-	load   int
-	urgent bool
+	load    int
+	callers int
+	urgent  bool
 }
 
 // Limits are those of a Batcher.
@@ -76,6 +81,9 @@ const (
 	share   = 20          // one part in so many of the time is for flushes without an urgent item
 	rarely  = 2           // urgent items that come further apart than so many flushes come rarely
 	maxRest = 100 * time.Millisecond
+
+	manyCallers = 4                      // are worth waiting for
+	sulk        = 100 * time.Millisecond // without waiting for them, once they did not come
 
 	fewLazy = 16                     // lazy items that are worth a flush
 	lull    = 20 * time.Millisecond  // without an urgent item: time for the lazy ones
@@ -108,11 +116,12 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 			b.alone = len(b.aloft) == 0 && now.Sub(b.lastUrgent) > rarely*b.took
 		}
 		b.urgent = len(b.pending)
+		b.callers++
 		b.lastUrgent = now
 	}
 	hurry := u == Urgent || b.load >= b.limits.Max
 	reckon := u == Soon || b.load >= b.limits.Enough || b.lazy == fewLazy
-	start, aloft := b.begin(), len(b.aloft) > 0
+	start, aloft := b.begin(), len(b.aloft) > 0 || b.callers == b.expect
 	b.mu.Unlock()
 	switch {
 	case start:
@@ -194,6 +203,9 @@ func (b *Batcher[T]) until(began time.Time) (time.Time, <-chan struct{}) {
 	if b.crowded() {
 		return began.Add(time.Hour), nil // whoever lands nudges
 	}
+	if b.callers > 0 && b.callers < b.expect && time.Now().Before(b.hold) {
+		return b.hold, nil // or the last of them nudges
+	}
 	return b.company(began), b.kick
 }
 
@@ -259,6 +271,7 @@ func (b *Batcher[T]) landed(f *flight, took time.Duration, again []T, pause time
 	now := time.Now()
 	b.aloft = slices.DeleteFunc(b.aloft, func(other *flight) bool { return other == f })
 	b.took = took
+	b.expectBack(f, now)
 	if !f.urgent && now.Sub(b.lastUrgent) < often {
 		b.rest = now.Add(min(share*took, maxRest))
 	}
@@ -270,6 +283,15 @@ func (b *Batcher[T]) landed(f *flight, took time.Duration, again []T, pause time
 		signal(b.nudge)
 	}
 	return more
+}
+
+// expectBack has the next flush wait a moment for callers who have just got their answer, if they are many: as
+// a rule they come back at once, and one flush for all costs less than one for the first and one for the rest.
+func (b *Batcher[T]) expectBack(f *flight, now time.Time) {
+	b.expect = 0
+	if f.callers >= manyCallers && now.Sub(b.missed) > sulk {
+		b.expect, b.hold = b.callers+f.callers*3/4, now.Add(b.took/8)
+	}
 }
 
 // await reports whether it was nudged.
@@ -299,13 +321,17 @@ func (b *Batcher[T]) next() (items []T, f *flight) {
 	default:
 	}
 	f = &flight{urgent: b.urgent > 0}
-	before := b.load
+	before, callers := b.load, b.callers
 	if b.alone && b.load < b.limits.Enough {
 		items = b.take(len(b.pending), Urgent)
 	} else {
 		items = b.takeBatch()
 	}
 	b.alone = false
+	f.callers = callers - b.callers
+	if callers > 0 && callers < b.expect {
+		b.missed = time.Now()
+	}
 	if f.load = before - b.load; len(items) == 0 {
 		return nil, f
 	}
@@ -336,6 +362,9 @@ func (b *Batcher[T]) take(n int, least Urgency) (items []T) {
 	urgent, soon, lazy := 0, 0, 0
 	for i, e := range b.pending {
 		if i < n && e.Urgency >= least {
+			if e.Urgency == Urgent {
+				b.callers--
+			}
 			items = append(items, e.item)
 			b.load -= b.weight(e.item)
 			continue

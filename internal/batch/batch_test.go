@@ -218,6 +218,45 @@ func TestFlushesOverlap(t *testing.T) {
 	}
 }
 
+// Callers who got their answer together are waited for a moment, an eighth of a flush. If they do not come back,
+// none are for a tenth of a second.
+func TestCallersWhoComeBackShareAFlush(t *testing.T) {
+	ms := time.Millisecond
+	for _, c := range []struct {
+		name string
+		back []time.Duration
+		want [][]int
+		at   []time.Duration // when they begin
+	}{
+		{"back at once", []time.Duration{81, 82, 83, 84}, [][]int{{1}, {1, 1, 1, 1}, {1, 1, 1}, {1}}, []time.Duration{0, 40, 83, 123}},
+		{"one of them", []time.Duration{81}, [][]int{{1}, {1, 1, 1, 1}, {1}}, []time.Duration{0, 40, 85}},
+		{"and others later", []time.Duration{81, 90, 91, 92, 93, 166, 167, 168}, [][]int{{1}, {1, 1, 1, 1}, {1}, {1, 1, 1, 1}, {1}, {1, 1}},
+			[]time.Duration{0, 40, 85, 125, 166, 206}},
+		{"nobody", nil, [][]int{{1}, {1, 1, 1, 1}}, []time.Duration{0, 40}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &log{start: time.Now()}
+				b := batch.New(batch.Limits{Linger: 20 * ms, Max: 100, Enough: 50}, one, func(items []int) ([]int, time.Duration) {
+					l.add(items)
+					time.Sleep(40 * ms)
+					return nil, 0
+				})
+				for _, at := range append([]time.Duration{0, 5, 5, 5, 5}, c.back...) {
+					time.Sleep(at*ms - time.Since(l.start))
+					b.Add(1, batch.Urgent)
+				}
+				time.Sleep(time.Second)
+				require.Equal(t, c.want, l.seen())
+				for i := range c.at {
+					c.at[i] *= ms
+				}
+				require.Equal(t, c.at, l.times())
+			})
+		})
+	}
+}
+
 // While one flush fails and waits, what is urgent takes along what failed, and whoever lands takes up the rest.
 func TestWhatFailedWaitsWhateverElseIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
