@@ -13,11 +13,14 @@ func (q *session) earliest(endpoint, now int64) (nextAt, dueAt int64, found bool
 }
 
 // first returns the pending delivery of an ordered endpoint that has the lowest ID, and from when on
-// it may be claimed: when no lease of the endpoint runs any more.
+// it may be claimed: when no lease of the endpoint runs any more. The head may not know of it yet: its note may
+// be with another process's Claim, or be left to the next one.
 func (q *session) first(endpoint, firstKey, now int64) (d *delivery, from int64, err error) {
 	leasedUntil := int64(none)
 	err = q.run(&statement{sql: `SELECT ` + deliveryColumns + ` FROM webhook.delivery d
-		WHERE endpoint = $1 AND key >= $2 AND state = 0 ORDER BY key LIMIT 1`, args: []any{endpoint, firstKey},
+		WHERE endpoint = $1 AND key >= least($2, (SELECT min(u.key) FROM webhook.note n
+			CROSS JOIN LATERAL unnest(n.endpoint, n.key) AS u(endpoint, key) WHERE n.at = 0 AND u.endpoint = $1))
+			AND state = 0 ORDER BY key LIMIT 1`, args: []any{endpoint, firstKey},
 		scan: func(r row) error {
 			d, err = scanDelivery(r)
 			return err
