@@ -131,10 +131,10 @@
 // A store may offer more by further methods, which the dispatcher looks for: a clock that all its users share
 // ([webhook.ClockStore]), a way to be woken when another process has committed ([webhook.ListenStore]), a count of
 // the processes that deliver ([webhook.PeerStore]), upkeep such as checkpoints, knowledge of which leases
-// belong to the dead ([webhook.OwnerStore]), and several commits at a time ([webhook.ParallelStore]). [webhook.BulkStore] keeps bulk retries; storetest.Run holds a
-// store that has it to its rules. None of it is needed to be correct: without them the
-// dispatcher uses its own clock, polls, waits for leases to end, and commits one batch after the other. Close, if there is one, may be called
-// twice.
+// belong to the dead ([webhook.OwnerStore]), and several commits at a time ([webhook.ParallelStore]).
+// [webhook.BulkStore] keeps bulk retries; storetest.Run holds a store that has it to its rules. None of it is
+// needed to be correct: without them the dispatcher uses its own clock, polls, waits for leases to end, and
+// commits one batch after the other. Close, if there is one, may be called twice.
 package store
 
 import "github.com/outhook/webhook"

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
 	"github.com/outhook/webhook/internal/pgtest"
 	"github.com/outhook/webhook/store/postgres"
 )
@@ -268,6 +269,41 @@ func TestAnOrderedEndpointStaysInOrderAcrossProcesses(t *testing.T) {
 	}
 	require.Len(t, order, len(deliveries))
 	require.True(t, slices.IsSorted(order), "%q", order)
+}
+
+// While another process enters the notes of the first, what comes after them is not taken before them.
+func TestAClaimKnowsOfNotesThatAnotherEnters(t *testing.T) {
+	pool := pgtest.Pool(t, pgtest.Database(t), 4)
+	st := open(t, pool)
+	m := &maker{t: t, st: st, now: time.Now()}
+	endpoint := m.endpoint()
+	_, err := st.UpdateEndpoint(t.Context(), endpoint, func(e *webhook.EndpointRow) error {
+		e.Ordered = true
+		return nil
+	})
+	require.NoError(t, err)
+	var first string
+	for i := range 3 {
+		g := m.send(m.generation(), endpoint, "")
+		_, err := st.Commit(t.Context(), webhook.Batch{Now: m.now, Sends: []webhook.SendGroup{g}})
+		require.NoError(t, err)
+		if i == 0 {
+			first = g.Events[0].Deliveries[0].ID
+		}
+	}
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback(context.Background())) }()
+	tag, err := tx.Exec(t.Context(), `SELECT FROM webhook.note ORDER BY id LIMIT 1 FOR UPDATE`)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, tag.RowsAffected())
+	r, err := st.Claim(t.Context(), webhook.ClaimRequest{
+		Now: m.now, LeaseUntil: m.now.Add(time.Minute), Limit: 10, Owner: "me",
+		NewAttemptID: func() string { return m.New(id.Attempt, m.now) },
+	})
+	require.NoError(t, err)
+	require.Len(t, r.Claims, 1)
+	require.Equal(t, first, r.Claims[0].DeliveryID)
 }
 
 func TestFailuresInAllProcessesDisableAnEndpoint(t *testing.T) {
