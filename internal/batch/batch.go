@@ -38,17 +38,16 @@ type Batcher[T any] struct {
 
 	mu         sync.Mutex
 	pending    []entry[T]
-	urgent     int // items of pending, counted from the front, up to the last urgent one
-	soon       int // the same, up to the last that is more than patient
+	urgent     int // urgent items of pending
+	soon       int // items of pending, counted from the front, up to the last that is more than patient
 	lazy       int // lazy items of pending
-	callers    int // urgent items of pending
 	load       int // weight of pending
 	gathering  bool
 	aloft      []*flight
 	took       time.Duration // the last flush
 	pause      time.Time     // until when what was put back waits
 	alone      bool          // the urgent items of pending go without the others
-	expect     int           // so many callers may be here soon, since some have just got their answer
+	expect     int           // so many urgent items may be here soon, since some have just landed
 	hold       time.Time     // until when they are waited for
 	missed     time.Time     // when they were last waited for in vain
 	lastUrgent time.Time     // when the last urgent item came
@@ -63,9 +62,8 @@ type entry[T any] struct {
 
 // flight is a flush under way.
 type flight struct {
-	load    int
-	callers int
-	urgent  bool
+	load   int
+	urgent int // items
 }
 
 // Limits are those of a Batcher.
@@ -115,20 +113,20 @@ func (b *Batcher[T]) Add(item T, u Urgency) {
 		if b.urgent == 0 {
 			b.alone = len(b.aloft) == 0 && now.Sub(b.lastUrgent) > rarely*b.took
 		}
-		b.urgent = len(b.pending)
-		b.callers++
+		b.urgent++
 		b.lastUrgent = now
 	}
 	hurry := u == Urgent || b.load >= b.limits.Max
 	reckon := u == Soon || b.load >= b.limits.Enough || b.lazy == fewLazy
-	start, aloft := b.begin(), len(b.aloft) > 0 || b.callers == b.expect
+	start := b.begin()
+	waits := len(b.aloft) > 0 || b.urgent == b.expect // the gatherer may leave kicks alone, and look again now
 	b.mu.Unlock()
 	switch {
 	case start:
 		go b.run()
 	case hurry:
 		signal(b.kick)
-		if aloft { // it may be crowded, and kicks are left alone
+		if waits {
 			signal(b.nudge)
 		}
 	case reckon:
@@ -203,7 +201,7 @@ func (b *Batcher[T]) until(began time.Time) (time.Time, <-chan struct{}) {
 	if b.crowded() {
 		return began.Add(time.Hour), nil // whoever lands nudges
 	}
-	if b.callers > 0 && b.callers < b.expect && time.Now().Before(b.hold) {
+	if b.urgent > 0 && b.urgent < b.expect && time.Now().Before(b.hold) {
 		return b.hold, nil // or the last of them nudges
 	}
 	return b.company(began), b.kick
@@ -233,7 +231,7 @@ func (b *Batcher[T]) crowded() bool {
 	}
 	load := 0
 	for _, f := range b.aloft {
-		if f.urgent {
+		if f.urgent > 0 {
 			load += f.load
 		}
 	}
@@ -272,7 +270,7 @@ func (b *Batcher[T]) landed(f *flight, took time.Duration, again []T, pause time
 	b.aloft = slices.DeleteFunc(b.aloft, func(other *flight) bool { return other == f })
 	b.took = took
 	b.expectBack(f, now)
-	if !f.urgent && now.Sub(b.lastUrgent) < often {
+	if f.urgent == 0 && now.Sub(b.lastUrgent) < often {
 		b.rest = now.Add(min(share*took, maxRest))
 	}
 	if len(again) > 0 {
@@ -289,8 +287,8 @@ func (b *Batcher[T]) landed(f *flight, took time.Duration, again []T, pause time
 // a rule they come back at once, and one flush for all costs less than one for the first and one for the rest.
 func (b *Batcher[T]) expectBack(f *flight, now time.Time) {
 	b.expect = 0
-	if f.callers >= manyCallers && now.Sub(b.missed) > sulk {
-		b.expect, b.hold = b.callers+f.callers*3/4, now.Add(b.took/8)
+	if f.urgent >= manyCallers && now.Sub(b.missed) > sulk {
+		b.expect, b.hold = b.urgent+f.urgent*3/4, now.Add(b.took/8)
 	}
 }
 
@@ -320,20 +318,19 @@ func (b *Batcher[T]) next() (items []T, f *flight) {
 	case <-b.kick: // it was for these items
 	default:
 	}
-	f = &flight{urgent: b.urgent > 0}
-	before, callers := b.load, b.callers
+	load, urgent := b.load, b.urgent
 	if b.alone && b.load < b.limits.Enough {
 		items = b.take(len(b.pending), Urgent)
 	} else {
 		items = b.takeBatch()
 	}
 	b.alone = false
-	f.callers = callers - b.callers
-	if callers > 0 && callers < b.expect {
-		b.missed = time.Now()
-	}
-	if f.load = before - b.load; len(items) == 0 {
+	f = &flight{load: load - b.load, urgent: urgent - b.urgent}
+	if len(items) == 0 {
 		return nil, f
+	}
+	if f.urgent > 0 && urgent < b.expect {
+		b.missed = time.Now()
 	}
 	b.aloft = append(b.aloft, f)
 	b.gathering = false
@@ -362,9 +359,6 @@ func (b *Batcher[T]) take(n int, least Urgency) (items []T) {
 	urgent, soon, lazy := 0, 0, 0
 	for i, e := range b.pending {
 		if i < n && e.Urgency >= least {
-			if e.Urgency == Urgent {
-				b.callers--
-			}
 			items = append(items, e.item)
 			b.load -= b.weight(e.item)
 			continue
@@ -377,7 +371,7 @@ func (b *Batcher[T]) take(n int, least Urgency) (items []T) {
 			lazy++
 		}
 		if e.Urgency == Urgent {
-			urgent = len(left)
+			urgent++
 		}
 	}
 	b.pending, b.urgent, b.soon, b.lazy = left, urgent, soon, lazy
@@ -391,9 +385,6 @@ func (b *Batcher[T]) putBack(items []T) {
 		b.load += b.weight(item)
 	}
 	b.pending = append(back, b.pending...)
-	if b.urgent > 0 {
-		b.urgent += len(items)
-	}
 	if b.soon > 0 {
 		b.soon += len(items)
 	}
