@@ -21,9 +21,9 @@ const (
 	Urgent                 // not at all
 )
 
-// Batcher gives what was added to its flush function. While a flush is under way the next batch gathers:
-// no timer delays an urgent item. Where several flushes may be under way at once, the next begins when it is
-// worth while, see crowded. Its goroutines live only while there is work.
+// Batcher gives what was added to its flush function. While a flush is under way the next batch gathers: no
+// timer delays an urgent item, but that of expectBack. Where several flushes may be under way at once, the next
+// begins when it is worth while, see crowded. Its goroutines live only while there is work.
 //
 // An urgent item that comes while others are flushed waits for that flush and then for its own. So while
 // urgent items come, flushes without one take a small part of the time only: patient items gather for
