@@ -16,7 +16,7 @@ type commit struct {
 	jobs    [][]*job       // by event: deliveries that are handed over
 	run     *run           // that the jobs are for, or that the result is from
 	full    []*lane        // by delivery: those that had no room for it
-	wake    bool           // something was stored that is due and not handed over, of an ordered endpoint
+	wake    bool           // what it stores is to be claimed at once, since not all of it is handed over
 	refusal error          // why it may not be stored, unless it is all a repetition
 	done    chan sendReply // holds one
 

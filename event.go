@@ -249,6 +249,8 @@ func (d *Dispatcher) sendOnce(ctx context.Context, events []Event) (SendResult, 
 	}
 	if r := d.current.Load(); r != nil {
 		d.handOver(r, c)
+	} else {
+		c.wake = true // a Run that begins before the commit may have looked in vain
 	}
 	return c.judged(d.commitGroup(ctx, c))
 }

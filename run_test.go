@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/store/memory"
 	"github.com/outhook/webhook/webhooktest"
 )
 
@@ -45,6 +46,35 @@ func TestRunIsOne(t *testing.T) {
 		b.run()
 		require.NoError(t, b.Idle(t.Context()))
 		require.Equal(t, webhook.StateSucceeded, b.delivery(id).State)
+	})
+}
+
+func TestRunThatBeginsDuringASend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &parallelStore{Store: memory.New(), delay: 2 * time.Millisecond}
+		client := &webhooktest.Client{}
+		d, err := webhook.New(store, webhook.Config{HTTPClient: client})
+		require.NoError(t, err)
+		_, err = d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://a.example"})
+		require.NoError(t, err)
+		began := time.Now()
+		var sending, running sync.WaitGroup
+		sending.Go(func() {
+			if _, err := d.Send(t.Context(), webhook.Event{Type: "a", Payload: []byte("{}")}); err != nil {
+				t.Errorf("%v", err)
+			}
+		})
+		synctest.Wait() // the commit is under way
+		ctx, stop := context.WithCancel(t.Context())
+		running.Go(func() {
+			if err := d.Run(ctx); err != nil {
+				t.Errorf("%v", err)
+			}
+		})
+		sending.Wait()
+		require.Zero(t, client.Next(t).At.Sub(began)-2*time.Millisecond, "no poll is waited for")
+		stop()
+		running.Wait()
 	})
 }
 
