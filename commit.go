@@ -101,9 +101,11 @@ func (d *Dispatcher) flush(items []*commit) (again []*commit, wait time.Duration
 
 func (d *Dispatcher) batchOf(items []*commit) Batch {
 	b := Batch{Now: d.now()}
+	lease := d.leaseFrom(b.Now)
 	for _, c := range items {
 		switch {
 		case c.group != nil:
+			c.leaseUntil(lease)
 			b.Sends = append(b.Sends, *c.group)
 		case c.result != nil:
 			b.Outcomes = append(b.Outcomes, c.result.outcome)
@@ -112,6 +114,21 @@ func (d *Dispatcher) batchOf(items []*commit) Batch {
 		}
 	}
 	return b
+}
+
+// leaseUntil sets the leases of deliveries that are handed over. The group may have waited long for its turn.
+func (c *commit) leaseUntil(t time.Time) {
+	for i, jobs := range c.jobs {
+		for _, j := range jobs {
+			j.claim.LeaseUntil = t
+		}
+		deliveries := c.group.Events[i].Deliveries
+		for n := range deliveries {
+			if deliveries[n].LeasedBy != "" {
+				deliveries[n].LeaseUntil = t
+			}
+		}
+	}
 }
 
 // flushEach finds the items that a batch failed for, by trying each alone.

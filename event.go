@@ -64,6 +64,11 @@ const (
 	startMargin = 5 * time.Second
 )
 
+// leaseFrom says until when a lease that begins at t is valid.
+func (d *Dispatcher) leaseFrom(t time.Time) time.Time {
+	return t.Add(d.directory.longestTimeout() + leaseMargin)
+}
+
 // Send stores an event and its deliveries to all matching endpoints, durably, and returns. Run, in this
 // process or another, delivers them. An error means that nothing was stored, with exceptions: if ctx
 // ended, the store's connection broke or its disk failed or was full, that is unknown, and repeating
@@ -337,9 +342,8 @@ func (d *Dispatcher) fanOut(e *Event, matched []*known) []NewDelivery {
 }
 
 // handOver leases deliveries to this process right as they are stored, as far as there is room: then no
-// claim has to be written for them.
+// claim has to be written for them. The leases begin with the commit, see leaseUntil.
 func (d *Dispatcher) handOver(r *run, c *commit) {
-	lease := d.now().Add(d.directory.longestTimeout() + leaseMargin)
 	c.run = r
 	c.jobs = make([][]*job, len(c.group.Events))
 	for i := range c.group.Events {
@@ -362,10 +366,10 @@ func (d *Dispatcher) handOver(r *run, c *commit) {
 				continue
 			}
 			delivery := &e.Deliveries[n]
-			delivery.LeasedBy, delivery.LeaseUntil = d.owner, lease
+			delivery.LeasedBy = d.owner
 			j.claim = Claim{
 				DeliveryID: delivery.ID, EndpointID: delivery.EndpointID, Event: e.Event,
-				Lease: 1, LeaseUntil: lease, AttemptNumber: 1, Trigger: TriggerInitial,
+				Lease: 1, AttemptNumber: 1, Trigger: TriggerInitial,
 				DueAt: delivery.DueAt, CreatedAt: e.Event.CreatedAt,
 			}
 			c.jobs[i] = append(c.jobs[i], j)

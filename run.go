@@ -218,7 +218,7 @@ func (r *run) look(ctx context.Context) (wait time.Duration, done bool) {
 		early = d.probes.wanted(now, want.exclude)
 	}
 	res, err := d.store.Claim(ctx, ClaimRequest{
-		Now: now, LeaseUntil: now.Add(d.directory.longestTimeout() + leaseMargin),
+		Now: now, LeaseUntil: d.leaseFrom(now),
 		Limit: want.limit, PerEndpoint: quotaPerSlot * d.cfg.PerEndpoint, Caps: want.caps, Exclude: want.exclude, Early: early,
 		Owner: d.owner, NewAttemptID: func() string { return d.newID(id.Attempt) },
 	})

@@ -78,6 +78,42 @@ func TestRunThatBeginsDuringASend(t *testing.T) {
 	})
 }
 
+// A lease of 16 s begins with the commit, not when Send began to wait for its turn.
+func TestASendThatWaitedLongIsHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &parallelStore{Store: memory.New(), delay: 6 * time.Second}
+		client := &webhooktest.Client{}
+		d, err := webhook.New(store, webhook.Config{HTTPClient: client, AttemptTimeout: time.Second})
+		require.NoError(t, err)
+		_, err = d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://a.example"})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := d.Run(ctx); err != nil {
+				t.Errorf("%v", err)
+			}
+		})
+		synctest.Wait()
+		began := time.Now()
+		for range 2 {
+			running.Go(func() {
+				if _, err := d.Send(t.Context(), webhook.Event{Type: "a", Payload: []byte("{}")}); err != nil {
+					t.Errorf("%v", err)
+				}
+			})
+			synctest.Wait() // the first commit is under way
+		}
+		var at []time.Duration
+		for _, r := range client.Wait(t, 2) {
+			at = append(at, r.At.Sub(began))
+		}
+		require.Equal(t, []time.Duration{6 * time.Second, 12 * time.Second}, at)
+		stop()
+		running.Wait()
+	})
+}
+
 func TestRunOnceDeliversWhatIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := prepare(t, webhook.Config{Workers: 3, Retry: webhook.Schedule(time.Hour)})
