@@ -8,7 +8,7 @@ func (q *queue) reserve(k *known, bytes int) (*job, *lane) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lane(k)
-	if q.draining || q.held || l.backlog || !q.fits(l, bytes) {
+	if q.draining || q.held || l.backlog && !l.overtakable() || !q.fits(l, bytes) {
 		l.stored = true
 		l.storing++
 		return nil, l
@@ -16,8 +16,14 @@ func (q *queue) reserve(k *known, bytes int) (*job, *lane) {
 	l.reserved++
 	q.reserved++
 	q.bytes += bytes
-	q.handedOver(l)
-	return &job{bytes: bytes, lane: l}, nil
+	j := &job{bytes: bytes, lane: l, overtakes: l.backlog}
+	if l.backlog {
+		l.overtaking++
+		l.stayed++ // it would have
+	} else {
+		q.handedOver(l)
+	}
+	return j, nil
 }
 
 // stayed notes that deliveries for which there was no room are in the store, or will not be, and reports
@@ -81,7 +87,7 @@ func (q *queue) release(jobs []*job) {
 	defer q.mu.Unlock()
 	for _, j := range jobs {
 		q.unreserve(j)
-		q.bytes -= j.bytes
+		q.leaves(j)
 		q.tidy(j.lane)
 	}
 	q.noticeRoom()
@@ -101,7 +107,7 @@ func (q *queue) admit(jobs []*job) (refused []*job) {
 	for _, j := range jobs {
 		q.unreserve(j)
 		if q.draining {
-			q.bytes -= j.bytes
+			q.leaves(j)
 			q.unsettled++
 			refused = append(refused, j)
 			continue

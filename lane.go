@@ -12,15 +12,18 @@ type lane struct {
 	jobs       []*job
 	inFlight   int
 	reserved   int
-	share      int  // attempts at once that it is entitled to
-	ceiling    int  // attempts at once that it may grow to
-	limit      int  // attempts at once at present
-	starting   bool // after a release: limit doubles with each success until it reaches share
-	stored     bool // the store has, or may have, due deliveries that are not here and no claim has met yet
-	storing    int  // commits under way that will make it so
-	storedAt   int  // the claims begun when one of those last ended
-	stayed     int  // fresh deliveries that had no room since the last claim for backlogs
-	backlog    bool // the last claim for it left due deliveries in the store: what is fresh joins them there
+	share      int           // attempts at once that it is entitled to
+	ceiling    int           // attempts at once that it may grow to
+	limit      int           // attempts at once at present
+	starting   bool          // after a release: limit doubles with each success until it reaches share
+	stored     bool          // the store has, or may have, due deliveries that are not here and no claim has met yet
+	storing    int           // commits under way that will make it so
+	storedAt   int           // the claims begun when one of those last ended
+	lag        time.Duration // how long ago the oldest of the last claim was due
+	lagOf      int           // the number of that claim
+	overtaking int           // fresh deliveries that wait here though the store has a backlog
+	stayed     int           // fresh deliveries that had no room since the last claim for backlogs
+	backlog    bool          // the last claim for it left due deliveries in the store: what is fresh joins them there
 	limiter    *rate.Limiter
 	pace       float64       // attempts a second in all processes; 0: any
 	paced      *time.Timer   // running while the limiter lets nothing through
@@ -54,6 +57,7 @@ const (
 	claimShare     = 400 // one part in so many of the store's time, and of the processors', is for backlogs
 	outpace        = 4   // and so many leave backlogs for each fresh delivery that had to be added to them
 	maxClaimPause  = time.Second
+	youngBacklog   = time.Second
 	betweenClaims  = 5 * time.Millisecond   // for the others, in such a pause
 	attemptCost    = 250 * time.Microsecond // of a processor's time, roughly, its part of claim and commit included, at such a pace
 )
@@ -124,6 +128,26 @@ func (l *lane) adapt(c capacity) {
 
 func (l *lane) held() int { return len(l.jobs) + l.reserved + l.inFlight }
 
+// overtakable reports that something fresh need not join the backlog in the store. Were all to join, several processes
+// that send much to an endpoint would keep each other's backlog alive, and claim what they could have handed over. So
+// a young backlog is overtaken by what there is room for. One that is getting old is overtaken by as many as wait here
+// of it, or by one for each attempt at once: where there is too much for an endpoint, either has its half, since claims
+// count without those. What a rate limit lets through goes to the backlog.
+func (l *lane) overtakable() bool {
+	if l.limiter != nil || l.starting {
+		return false
+	}
+	return l.lag < youngBacklog || l.overtaking < max(l.limit, l.waiting()-l.overtaking)
+}
+
+// aged notes how long ago a delivery was due that a claim has brought.
+func (l *lane) aged(lag time.Duration, claim int) {
+	if l.lagOf != claim {
+		l.lagOf, l.lag = claim, 0
+	}
+	l.lag = max(l.lag, lag)
+}
+
 // waiting is how many have not begun yet.
 func (l *lane) waiting() int { return len(l.jobs) + l.reserved }
 
@@ -148,7 +172,7 @@ func (l *lane) quota(now time.Time) int {
 
 // room is how many more deliveries are worth claiming.
 func (l *lane) room(now time.Time) int {
-	return min(quotaPerSlot*l.limit-l.held(), l.quota(now)-l.waiting())
+	return min(quotaPerSlot*l.limit-l.held(), l.quota(now)-l.waiting()) + l.overtaking
 }
 
 // hasRoom reports that half of what is worth holding is gone.

@@ -14,6 +14,8 @@ type job struct {
 	deferred bool      // it had to wait for the rate limit
 	late     bool      // its lease does not last until the rate limit lets it through
 	from     time.Time // it leaves the processors to others until then
+
+	overtakes bool // it is fresh, and its lane had a backlog in the store
 }
 
 // queue shares the slots for attempts fairly among endpoints. Each endpoint has a lane; lanes that may
@@ -124,7 +126,9 @@ func (q *queue) push(k *known, c Claim, from time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k), from: from}
-	if now := q.now(); j.lane.limiter != nil && j.lane.outlasts(&c, now, j.lane.wait(now, j.lane.waiting()+1)) {
+	now := q.now()
+	j.lane.aged(now.Sub(c.DueAt), q.claims)
+	if j.lane.limiter != nil && j.lane.outlasts(&c, now, j.lane.wait(now, j.lane.waiting()+1)) {
 		q.unsettled++
 		return false
 	}
@@ -138,6 +142,14 @@ func (q *queue) append(j *job) {
 	j.lane.jobs = append(j.lane.jobs, j)
 	q.waiting++
 	q.place(j.lane)
+}
+
+// leaves takes a job off the accounts of what waits, but for the count.
+func (q *queue) leaves(j *job) {
+	q.bytes -= j.bytes
+	if j.overtakes {
+		j.lane.overtaking--
+	}
 }
 
 // hire finds workers for n more jobs.
@@ -191,7 +203,7 @@ func (q *queue) pick() *job {
 		l.jobs = l.jobs[1:]
 		l.inFlight++
 		q.waiting--
-		q.bytes -= j.bytes
+		q.leaves(j)
 		q.inFlight++
 		q.place(l)
 		q.noticeRoomIn(l)
@@ -299,7 +311,7 @@ func (q *queue) drain(endpointID string) []*job {
 	var jobs []*job
 	take := func(l *lane) {
 		for _, j := range l.jobs {
-			q.bytes -= j.bytes
+			q.leaves(j)
 		}
 		jobs = append(jobs, l.jobs...)
 		l.jobs = nil
@@ -328,7 +340,7 @@ func (q *queue) discard(drop func(*Claim) bool) []*job {
 		l.jobs = slices.DeleteFunc(l.jobs, func(j *job) bool {
 			yes := drop(&j.claim)
 			if yes {
-				q.bytes -= j.bytes
+				q.leaves(j)
 				jobs = append(jobs, j)
 			}
 			return yes

@@ -1,6 +1,8 @@
 package webhook_test
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/store/memory"
 	"github.com/outhook/webhook/webhooktest"
 )
 
@@ -166,5 +169,86 @@ func TestABacklogShrinksHoweverMuchComesIn(t *testing.T) {
 			time.Sleep(each)
 		}
 		require.Less(t, pending(), int64(100))
+	})
+}
+
+// Two processes get more for an endpoint than they have room for, once. Then what they send is handed over again,
+// though each finds in the store what the other has put there meanwhile.
+func TestProcessesDoNotKeepEachOthersBacklogAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &webhooktest.Client{}
+		client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Delay: time.Millisecond} })
+		shared := memory.New()
+		var stores []*farStore
+		var running sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		for n := range 2 {
+			s := &farStore{parallelStore: parallelStore{Store: shared, commits: 1, delay: 2 * time.Millisecond}, delay: 40 * time.Millisecond}
+			stores = append(stores, s)
+			d, err := webhook.New(s, webhook.Config{HTTPClient: client, Logger: quiet()})
+			require.NoError(t, err)
+			if n == 0 {
+				_, err = d.CreateEndpoint(ctx, webhook.Endpoint{URL: "https://a.example"})
+				require.NoError(t, err)
+			}
+			running.Go(func() {
+				if err := d.Run(ctx); err != nil {
+					t.Errorf("%v", err)
+				}
+			})
+			for range 8 {
+				running.Go(func() {
+					for ctx.Err() == nil {
+						events := make([]webhook.Event, 64)
+						for i := range events {
+							events[i] = webhook.Event{Type: "a", Payload: []byte("{}")}
+						}
+						if _, err := d.SendBatch(context.WithoutCancel(ctx), events); err != nil {
+							t.Errorf("%v", err)
+						}
+						time.Sleep(20 * time.Millisecond)
+					}
+				})
+			}
+		}
+		claimed := func() (n int64) {
+			for _, s := range stores {
+				n += s.claimed.Load()
+			}
+			return n
+		}
+		time.Sleep(2 * time.Second)
+		require.Positive(t, claimed(), "there was a backlog")
+		before, sent := claimed(), client.Count()
+		time.Sleep(time.Second)
+		require.Greater(t, client.Count()-sent, 10_000)
+		require.Less(t, claimed()-before, int64(client.Count()-sent)/100)
+		stop()
+		running.Wait()
+	})
+}
+
+// Where more comes in for an endpoint than it takes, what has waited in the store for long has its part.
+func TestFreshDeliveriesLeaveABacklogItsPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, webhook.Config{})
+		b.endpoint(webhook.Endpoint{MaxInFlight: 8})
+		b.client.Respond(func(webhooktest.Request) webhooktest.Answer { return webhooktest.Answer{Delay: 100 * time.Millisecond} })
+		for range 2000 {
+			b.send(webhook.Event{Payload: []byte("old")})
+		}
+		time.Sleep(5 * time.Second)
+		for range 10_000 {
+			b.send(webhook.Event{Payload: []byte("new")})
+			time.Sleep(time.Millisecond)
+		}
+		of := map[string]int{}
+		for _, r := range b.client.Requests() {
+			if r.At.After(time.Now().Add(-8 * time.Second)) {
+				of[string(r.Body)]++
+			}
+		}
+		require.InDelta(t, 640, of["old"]+of["new"], 20)
+		require.Greater(t, of["old"], 280, "%v", of)
 	})
 }
