@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/outhook/webhook/benchmarks/internal/load"
+	"github.com/outhook/webhook/benchmarks/internal/quota"
 	"github.com/outhook/webhook/benchmarks/internal/receiver"
 	"github.com/outhook/webhook/benchmarks/internal/report"
 	"github.com/outhook/webhook/benchmarks/internal/server"
@@ -28,6 +29,7 @@ type bench struct {
 	modules  map[string]string // programs of other modules, by folder
 	receiver *receiverProcess
 	postgres *server.Postgres
+	quota    *quota.Group // of postgres; nil: no row has needed one
 	runs     int
 }
 
@@ -66,6 +68,9 @@ func (b *bench) close() error {
 	}
 	if b.postgres != nil {
 		failures = append(failures, b.postgres.Stop())
+	}
+	if b.quota != nil {
+		failures = append(failures, b.quota.Close())
 	}
 	return errors.Join(append(failures, os.RemoveAll(b.dir))...)
 }
@@ -106,9 +111,16 @@ func (b *bench) ready(ctx context.Context, r *row) (bool, error) {
 }
 
 func (b *bench) prepare(ctx context.Context, r *row) (err error) {
+	if r.postgres && b.postgres == nil {
+		if b.postgres, err = server.StartPostgres(ctx, filepath.Join(b.dir, "postgres")); err != nil {
+			return err
+		}
+	}
 	switch {
-	case r.postgres && b.postgres == nil:
-		b.postgres, err = server.StartPostgres(ctx, filepath.Join(b.dir, "postgres"))
+	case r.task.Params["server_quota"] > 0 && b.quota == nil:
+		if b.quota, err = quota.New(fmt.Sprintf("outhook-bench-%d", b.postgres.PID())); err == nil {
+			err = b.quota.Add(b.postgres.PID())
+		}
 	case r.redis != "":
 		_, err = exec.LookPath("redis-server")
 		if err != nil {
@@ -179,6 +191,11 @@ func (b *bench) servers(ctx context.Context, r *row, task *load.Task) (stop func
 	case r.postgres:
 		task.Postgres, stop, err = b.postgres.NewDatabase(ctx)
 		task.ServerPID = b.postgres.PID()
+		if percent := task.Params["server_quota"]; err == nil && percent > 0 {
+			drop := stop
+			stop = func() error { return errors.Join(b.quota.Limit(0), drop()) }
+			err = b.quota.Limit(percent)
+		}
 		return stop, err
 	case r.redis != "":
 		b.runs++

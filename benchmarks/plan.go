@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/outhook/webhook/benchmarks/internal/load"
+	"github.com/outhook/webhook/benchmarks/internal/report"
 )
 
 // row is a measurement that every repetition makes once.
@@ -31,6 +32,14 @@ func (t row) of(contender string, params map[string]int) row {
 	return t
 }
 
+// small has processes with a tenth of a processor each, and a server with two fifths of one: so the database comes
+// to its end while the machine has processors to spare.
+func small(processes int) row {
+	params := map[string]int{"processes": processes, "process_quota": 10, "server_quota": 40}
+	r := row{name: report.SmallRow(processes), postgres: true, task: batches(2*processes, 64, max(512, 128*processes))}
+	return r.of("processes", params)
+}
+
 // plan has the rows in the order of each repetition: what is compared most stands close together. The settings
 // are the best of those tried on two cores.
 func plan() []row {
@@ -45,10 +54,13 @@ func plan() []row {
 		row{name: "memory/batch", ours: true, task: batches(2, 64, 500)}.of("memory", nil),
 		row{name: "postgres/batch", ours: true, postgres: true, task: batches(2, 64, 500)}.of("postgres", nil),
 		row{name: "postgres/send32", ours: true, postgres: true, task: callers(32, 1000)}.of("postgres", nil),
-		row{name: "postgres-2/batch", postgres: true, task: batches(4, 64, 1000)}.of("processes", map[string]int{"processes": 2}),
-		row{name: "postgres-4/batch", postgres: true, task: batches(8, 64, 2000)}.of("processes", map[string]int{"processes": 4}),
+		row{name: "postgres/send256", ours: true, postgres: true, task: callers(256, 1000)}.of("postgres", nil),
+		row{name: "postgres-2/batch", postgres: true, task: batches(4, 64, 512)}.of("processes", map[string]int{"processes": 2}),
+		row{name: "postgres-4/batch", postgres: true, task: batches(8, 64, 512)}.of("processes", map[string]int{"processes": 4}),
+		small(1), small(2), small(4), small(8),
 		row{name: "river-postgres/batch", postgres: true, task: batches(1, 2000, 8000)}.of("river-postgres", map[string]int{"workers": 1000, "fetch_ms": 50}),
 		row{name: "river-postgres/send32", postgres: true, task: callers(32, 1000)}.of("river-postgres", map[string]int{"workers": 200, "fetch_ms": 50}),
+		row{name: "river-postgres/send256", postgres: true, task: callers(256, 1000)}.of("river-postgres", map[string]int{"workers": 200, "fetch_ms": 50}),
 		row{name: "river-sqlite/batch", module: "riversqlite", task: batches(1, 200, 400)}.of("river-sqlite", map[string]int{"workers": 100, "fetch_ms": 1}),
 		row{name: "asynq-everysec/send32", redis: "everysec", task: callers(32, 1000)}.of("asynq", map[string]int{"workers": 64}),
 		row{name: "asynq-always/send32", redis: "always", task: callers(32, 1000)}.of("asynq", map[string]int{"workers": 64}),

@@ -62,6 +62,9 @@ func Needs() (rows []string) {
 			rows = append(rows, c.paced)
 		}
 	}
+	for _, n := range Small {
+		rows = append(rows, SmallRow(n))
+	}
 	return rows
 }
 
@@ -78,6 +81,8 @@ func figures() []figure {
 		atMost(0.25, "both on Postgres, CPU per delivery: SendBatch / River's batches", ratio("postgres/batch", "cpu_us", "river-postgres/batch", "cpu_us")),
 		atLeast(4, "both on Postgres, deliveries a second: Send / River's Insert, 32 callers", ratio("postgres/send32", "rate", "river-postgres/send32", "rate")),
 		atMost(0.25, "both on Postgres, CPU per delivery: Send / River's Insert, 32 callers", ratio("postgres/send32", "cpu_us", "river-postgres/send32", "cpu_us")),
+		atLeast(4, "both on Postgres, deliveries a second: Send / River's Insert, 256 callers", ratio("postgres/send256", "rate", "river-postgres/send256", "rate")),
+		atMost(0.25, "both on Postgres, CPU per delivery: Send / River's Insert, 256 callers", ratio("postgres/send256", "cpu_us", "river-postgres/send256", "cpu_us")),
 		atMost(1.5, "Send p50 / write + fdatasync of 16 KB p50, at 200/s", ratio("sqlite@200", "send_p50_ms", "fdatasync@200", "send_p50_ms")),
 		atMost(1.5, "Send p99 / write + fdatasync of 16 KB p99, at 200/s", ratio("sqlite@200", "send_p99_ms", "fdatasync@200", "send_p99_ms")),
 		atMost(2, "Send to receipt p99 / write + fdatasync p99, at 200/s", ratio("sqlite@200", "receipt_p99_ms", "fdatasync@200", "send_p99_ms")),

@@ -19,6 +19,10 @@ func sample() *Results {
 		r.Add(i, "fdatasync@200", map[string]float64{"send_p50_ms": 0.3, "send_p99_ms": 2})
 		r.Add(i, "sqlite@200", map[string]float64{"send_p50_ms": 0.6, "send_p99_ms": 2, "receipt_p50_ms": 1, "receipt_p99_ms": 3})
 	}
+	for i := range 3 {
+		r.Add(i, SmallRow(1), map[string]float64{"rate": 1000, "cpu_us": 90, "server_us": 40})
+		r.Add(i, SmallRow(2), map[string]float64{"rate": 1900 + float64(i)*100, "cpu_us": 95, "server_us": 45})
+	}
 	r.Skip("asynq-always@200", "redis-server: not installed")
 	return r
 }
@@ -64,6 +68,7 @@ func TestReadme(t *testing.T) {
 	require.Contains(t, text, "| CPU per delivery: SendBatch / bare POST | ≤ 1 | 1.00 (0.97 – 1.03) | reached |")
 	require.Contains(t, text, "| Send p50 / write + fdatasync of 16 KB p50, at 200/s | ≤ 1.5 | 2.00 (2.00 – 2.00) | not reached |")
 	require.Contains(t, text, "| CPU per delivery: SendBatch / River on Postgres | ≤ 0.1 | not measured | |")
+	require.Contains(t, text, "|---|---|---|---|---|\n| 1 | 1000 | 1.00 (1.00 – 1.00) | 90.0 | 40.0 |\n| 2 | 2000 | 2.00 (1.90 – 2.10) | 95.0 | 45.0 |\n\n")
 	require.Contains(t, text, "Left out: asynq-always@200, redis-server: not installed.")
 	require.Contains(t, text, "Medians of 3 interleaved")
 

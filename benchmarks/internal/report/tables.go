@@ -30,10 +30,12 @@ var contenders = []contender{
 	{title: "**outhook, memory store, SendBatch**", row: "memory/batch", safe: "no", ours: true},
 	{title: "**outhook, Postgres, SendBatch**", row: "postgres/batch", safe: "yes", ours: true},
 	{title: "**outhook, Postgres, Send by 32 callers**", row: "postgres/send32", paced: "postgres@200", safe: "yes", ours: true},
+	{title: "**outhook, Postgres, Send by 256 callers**", row: "postgres/send256", safe: "yes", ours: true},
 	{title: "**outhook, Postgres, SendBatch in 2 processes**", row: "postgres-2/batch", safe: "yes", ours: true},
 	{title: "**outhook, Postgres, SendBatch in 4 processes**", row: "postgres-4/batch", safe: "yes", ours: true},
 	{title: "River on Postgres, InsertManyFast", row: "river-postgres/batch", safe: "yes"},
 	{title: "River on Postgres, Insert by 32 callers", row: "river-postgres/send32", paced: "river-postgres@200", safe: "yes"},
+	{title: "River on Postgres, Insert by 256 callers", row: "river-postgres/send256", safe: "yes"},
 	{title: "River on SQLite, InsertMany", row: "river-sqlite/batch", paced: "river-sqlite@200", safe: "yes"},
 	{title: "asynq, Redis everysec, 32 callers", row: "asynq-everysec/send32", paced: "asynq-everysec@200", safe: "no"},
 	{title: "asynq, Redis always, 32 callers", row: "asynq-always/send32", paced: "asynq-always@200", safe: "yes"},
@@ -102,6 +104,7 @@ func (r *Results) markdown() string {
 	fmt.Fprintf(&b, "\n%s![CPU and rate of all contenders](%s)\n\n", r.scale(), chart)
 	r.ratesTable(&b)
 	r.latencyTable(&b)
+	r.processesTable(&b)
 	for _, name := range slices.Sorted(maps.Keys(r.Skipped)) {
 		fmt.Fprintf(&b, "Left out: %s, %s.\n", name, r.Skipped[name])
 	}
@@ -172,4 +175,29 @@ func (r *Results) latencyTable(b *strings.Builder) {
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", title, send50, send99, receipt50, receipt99)
 	}
 	b.WriteString("\n")
+}
+
+// SmallRow names the row of so many processes with a tenth of a processor each.
+func SmallRow(processes int) string { return fmt.Sprintf("postgres-small-%d/batch", processes) }
+
+// Small lists the numbers of such processes.
+var Small = []int{1, 2, 4, 8}
+
+func (r *Results) processesTable(b *strings.Builder) {
+	head := "| Postgres with 0.4 of a processor, processes with 0.1 each | deliveries a second | / one process | CPU µs per delivery | of these, database |\n|---|---|---|---|---|\n"
+	for _, n := range Small {
+		row := SmallRow(n)
+		rate, err := r.of(row, "rate")
+		if err != nil {
+			continue
+		}
+		cpu, _ := r.of(row, "cpu_us")
+		server, _ := r.of(row, "server_us")
+		ratio, _ := r.ratio(row, "rate", SmallRow(1), "rate")
+		fmt.Fprintf(b, "%s| %d | %s | %s | %s | %s |\n", head, n, number(rate.Median), ratio, number(cpu.Median), number(server.Median))
+		head = ""
+	}
+	if head == "" {
+		b.WriteString("\n")
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/outhook/webhook/benchmarks/internal/load"
+	"github.com/outhook/webhook/benchmarks/internal/quota"
 )
 
 // processes are several senders on one database, each in a process of its own that sends and delivers. What is
@@ -37,8 +38,9 @@ type reply struct {
 }
 
 type child struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	quota *quota.Group // nil: none
 
 	mu      sync.Mutex
 	encode  *gob.Encoder
@@ -64,6 +66,9 @@ func openProcesses(ctx context.Context, task *load.Task) (_ load.Sender, err err
 			return nil, err
 		}
 		p.children = append(p.children, c)
+		if err := c.limit(task.Params["process_quota"]); err != nil {
+			return nil, err
+		}
 	}
 	return p, p.Settle(ctx) // when all are up
 }
@@ -88,6 +93,17 @@ func startChild(dsn string) (*child, error) {
 	}
 	go c.listen(out)
 	return c, nil
+}
+
+// limit keeps the child to so many percent of a processor; 0: it has what there is.
+func (c *child) limit(percent int) (err error) {
+	if percent == 0 {
+		return nil
+	}
+	if c.quota, err = quota.New(fmt.Sprintf("outhook-bench-%d", c.cmd.Process.Pid)); err != nil {
+		return err
+	}
+	return errors.Join(c.quota.Add(c.cmd.Process.Pid), c.quota.Limit(percent))
 }
 
 func (c *child) listen(out io.Reader) {
@@ -155,6 +171,9 @@ func (p *processes) Close() error {
 	var all []error
 	for _, c := range p.children {
 		all = append(all, c.in.Close(), c.cmd.Wait())
+		if c.quota != nil {
+			all = append(all, c.quota.Close())
+		}
 	}
 	return errors.Join(append(all, p.close())...)
 }
