@@ -107,7 +107,7 @@ func fillOnce(t *testing.T, d *webhook.Dispatcher, store webhook.Store, db sampl
 	rows := int64(0)
 	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM `+db.Prefix+`delivery`).Scan(&rows))
 	require.Equal(t, rows, counted, "counters")
-	require.InEpsilon(t, n, rows, 0.2, "a sample of the wrong size")
+	require.Greater(t, rows, int64(n)*9/10)
 }
 
 // scaleNames are the records that requests speak of.

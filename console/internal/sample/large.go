@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -46,7 +47,8 @@ const days = 20
 func FillLarge(ctx context.Context, d *webhook.Dispatcher, store webhook.Store, db Database, n int, now time.Time) ([]string, error) {
 	now = now.Truncate(time.Hour)
 	steps := min(max(n/days/250, 24), 1000)
-	plan := Plan{Steps: steps, Events: max(1, n/days*100/54/steps), Receivers: crowd(), Types: shopTypes, Seed: 3}
+	each := math.Round(float64(n) / days / 0.54 / float64(steps)) // the mean of a day's tide is 0.54
+	plan := Plan{Steps: steps, Events: max(1, int(each)), Receivers: crowd(), Types: shopTypes, Seed: 3}
 	s, err := begin(ctx, d, store, plan)
 	if err != nil {
 		return nil, err
