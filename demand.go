@@ -8,20 +8,20 @@ type wanted struct {
 	caps    map[string]int
 	exclude []string
 	number  int // of the claim
-	// How many fresh deliveries of the endpoints claimed for had no room since the last claim for backlogs, and
-	// how long that is.
+	// How many fresh deliveries of the endpoints claimed for had no room since the last claim for backlogs, or
+	// overtook one, and how long that is.
 	stayed int
 	over   time.Duration
 }
 
-// wants begins a claim. An endpoint that has something in the store and no room for it here is not
-// overtaken any longer by what is fresh.
+// wants begins a claim. An endpoint that has something in the store and no room for it here has a backlog from
+// then on.
 func (q *queue) wants(paused bool) (w wanted) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.claims++
 	w.number = q.claims
-	limit, contended := min(2*q.slots, q.room()-q.waiting-q.reserved), q.contended()
+	limit, contended := min(2*q.slots, q.room()-q.waiting-q.reserved), q.contended(nil)
 	if q.draining || limit <= 0 || q.bytes >= maxHeldBytes {
 		q.more = true
 		return w

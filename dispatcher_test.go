@@ -46,14 +46,22 @@ func prepare(t *testing.T, cfg webhook.Config) *bench {
 }
 
 func (b *bench) run() {
-	ctx, cancel := context.WithCancel(b.t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
+	stop := running(b.t, b.Dispatcher)
 	synctest.Wait()
 	b.stop = func() {
-		cancel()
-		require.NoError(b.t, <-ended)
+		stop()
 		b.stop = nil
+	}
+}
+
+// running runs a dispatcher until it is stopped.
+func running(t *testing.T, d *webhook.Dispatcher) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	return func() {
+		cancel()
+		require.NoError(t, <-ended)
 	}
 }
 

@@ -1,6 +1,9 @@
 package webhook
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // reserve makes room for a fresh delivery of an endpoint. Without room it returns the lane: the delivery
 // must wait in the store, and stayed be called once it is there.
@@ -8,7 +11,7 @@ func (q *queue) reserve(k *known, bytes int) (*job, *lane) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lane(k)
-	if q.draining || q.held || l.backlog && !l.overtakable() || !q.fits(l, bytes) {
+	if q.draining || q.held || l.backlog && !l.overtakable(q.now()) || !q.fits(l, bytes) {
 		l.stored = true
 		l.storing++
 		return nil, l
@@ -19,7 +22,7 @@ func (q *queue) reserve(k *known, bytes int) (*job, *lane) {
 	j := &job{bytes: bytes, lane: l, overtakes: l.backlog}
 	if l.backlog {
 		l.overtaking++
-		l.stayed++ // it would have
+		l.stayed++ // the backlog must shrink all the same
 	} else {
 		q.handedOver(l)
 	}
@@ -62,16 +65,19 @@ func (q *queue) handedOver(l *lane) {
 }
 
 // contended reports whether endpoints without a backlog have had something fresh lately: then those with
-// one must leave them the store and the processors, too.
-func (q *queue) isContended() bool {
+// one, which are these and all that are known to have one, must leave them the store and the processors, too.
+func (q *queue) isContended(backlog []string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.contended()
+	return q.contended(backlog)
 }
 
-func (q *queue) contended() bool {
+func (q *queue) contended(backlog []string) bool {
 	for _, h := range q.fresh {
-		if l := q.lanes[h.endpointID]; h.endpointID != "" && (l == nil || !l.backlog) && q.now().Sub(h.at) < freshFor {
+		if h.endpointID == "" || slices.Contains(backlog, h.endpointID) {
+			continue
+		}
+		if l := q.lanes[h.endpointID]; (l == nil || !l.backlog) && q.now().Sub(h.at) < freshFor {
 			return true
 		}
 	}

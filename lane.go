@@ -21,9 +21,10 @@ type lane struct {
 	storedAt   int           // the claims begun when one of those last ended
 	lag        time.Duration // how long ago the oldest of the last claim was due
 	lagOf      int           // the number of that claim
+	spreadTo   time.Time     // when the last of those that are spread may begin
 	overtaking int           // fresh deliveries that wait here though the store has a backlog
-	stayed     int           // fresh deliveries that had no room since the last claim for backlogs
-	backlog    bool          // the last claim for it left due deliveries in the store: what is fresh joins them there
+	stayed     int           // fresh deliveries since the last claim for backlogs that had no room, or overtook one
+	backlog    bool          // the last claim for it left due deliveries in the store
 	limiter    *rate.Limiter
 	pace       float64       // attempts a second in all processes; 0: any
 	paced      *time.Timer   // running while the limiter lets nothing through
@@ -132,9 +133,9 @@ func (l *lane) held() int { return len(l.jobs) + l.reserved + l.inFlight }
 // that send much to an endpoint would keep each other's backlog alive, and claim what they could have handed over. So
 // a young backlog is overtaken by what there is room for. One that is getting old is overtaken by as many as wait here
 // of it, or by one for each attempt at once: where there is too much for an endpoint, either has its half, since claims
-// count without those. What a rate limit lets through goes to the backlog.
-func (l *lane) overtakable() bool {
-	if l.limiter != nil || l.starting {
+// count without those. What a rate limit lets through goes to the backlog, and nothing waits behind what is spread.
+func (l *lane) overtakable(now time.Time) bool {
+	if l.limiter != nil || l.starting || l.spreadTo.After(now) {
 		return false
 	}
 	return l.lag < youngBacklog || l.overtaking < max(l.limit, l.waiting()-l.overtaking)

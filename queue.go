@@ -128,6 +128,9 @@ func (q *queue) push(k *known, c Claim, from time.Time) bool {
 	j := &job{claim: c, bytes: len(c.Event.Payload), lane: q.lane(k), from: from}
 	now := q.now()
 	j.lane.aged(now.Sub(c.DueAt), q.claims)
+	if from.After(j.lane.spreadTo) {
+		j.lane.spreadTo = from
+	}
 	if j.lane.limiter != nil && j.lane.outlasts(&c, now, j.lane.wait(now, j.lane.waiting()+1)) {
 		q.unsettled++
 		return false

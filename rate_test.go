@@ -33,6 +33,15 @@ func (s *claimCounter) Claim(ctx context.Context, r webhook.ClaimRequest) (webho
 	return res, err
 }
 
+func (s *claimCounter) claimed() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, times := range s.given {
+		n += times
+	}
+	return n
+}
+
 func counting(t *testing.T, cfg webhook.Config) (*bench, *claimCounter) {
 	s := &claimCounter{Store: memory.New(), given: map[string]int{}}
 	client := &webhooktest.Client{}

@@ -292,7 +292,7 @@ func (r *run) freeLeases(ctx context.Context) error {
 // a claim for backlogs. Until then only endpoints without a backlog are claimed for: their retries wait for
 // nobody else's.
 func (r *run) pause(want *wanted, res *ClaimResult, paused bool) time.Duration {
-	if paused || r.once || len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended() {
+	if paused || r.once || len(res.Claims) == 0 || len(res.Backlog) == 0 || !r.queue.isContended(res.Backlog) {
 		return 0
 	}
 	took := time.Since(r.looked)

@@ -51,67 +51,57 @@ func TestRunIsOne(t *testing.T) {
 
 func TestRunThatBeginsDuringASend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &parallelStore{Store: memory.New(), delay: 2 * time.Millisecond}
-		client := &webhooktest.Client{}
-		d, err := webhook.New(store, webhook.Config{HTTPClient: client})
-		require.NoError(t, err)
-		_, err = d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://a.example"})
-		require.NoError(t, err)
+		d, client := withSlowCommits(t, 2*time.Millisecond)
 		began := time.Now()
-		var sending, running sync.WaitGroup
-		sending.Go(func() {
-			if _, err := d.Send(t.Context(), webhook.Event{Type: "a", Payload: []byte("{}")}); err != nil {
-				t.Errorf("%v", err)
-			}
-		})
-		synctest.Wait() // the commit is under way
-		ctx, stop := context.WithCancel(t.Context())
-		running.Go(func() {
-			if err := d.Run(ctx); err != nil {
-				t.Errorf("%v", err)
-			}
-		})
-		sending.Wait()
-		require.Zero(t, client.Next(t).At.Sub(began)-2*time.Millisecond, "no poll is waited for")
+		sent := sending(t, d, 1)
+		stop := running(t, d)
+		sent.Wait()
+		require.Equal(t, 2*time.Millisecond, client.Next(t).At.Sub(began), "no poll is waited for")
 		stop()
-		running.Wait()
 	})
 }
 
 // A lease of 16 s begins with the commit, not when Send began to wait for its turn.
 func TestASendThatWaitedLongIsHandedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &parallelStore{Store: memory.New(), delay: 6 * time.Second}
-		client := &webhooktest.Client{}
-		d, err := webhook.New(store, webhook.Config{HTTPClient: client, AttemptTimeout: time.Second})
-		require.NoError(t, err)
-		_, err = d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://a.example"})
-		require.NoError(t, err)
-		ctx, stop := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() {
-			if err := d.Run(ctx); err != nil {
-				t.Errorf("%v", err)
-			}
-		})
+		d, client := withSlowCommits(t, 6*time.Second)
+		stop := running(t, d)
 		synctest.Wait()
 		began := time.Now()
-		for range 2 {
-			running.Go(func() {
-				if _, err := d.Send(t.Context(), webhook.Event{Type: "a", Payload: []byte("{}")}); err != nil {
-					t.Errorf("%v", err)
-				}
-			})
-			synctest.Wait() // the first commit is under way
-		}
+		sent := sending(t, d, 2)
 		var at []time.Duration
 		for _, r := range client.Wait(t, 2) {
 			at = append(at, r.At.Sub(began))
 		}
 		require.Equal(t, []time.Duration{6 * time.Second, 12 * time.Second}, at)
+		sent.Wait()
 		stop()
-		running.Wait()
 	})
+}
+
+// withSlowCommits makes a dispatcher with one endpoint, attempts of a second, and a store that takes its time.
+func withSlowCommits(t *testing.T, delay time.Duration) (*webhook.Dispatcher, *webhooktest.Client) {
+	client := &webhooktest.Client{}
+	store := &parallelStore{Store: memory.New(), delay: delay}
+	d, err := webhook.New(store, webhook.Config{HTTPClient: client, AttemptTimeout: time.Second, Logger: quiet()})
+	require.NoError(t, err)
+	_, err = d.CreateEndpoint(t.Context(), webhook.Endpoint{URL: "https://a.example"})
+	require.NoError(t, err)
+	return d, client
+}
+
+// sending returns once n Sends wait for the store, of which the first is being written.
+func sending(t *testing.T, d *webhook.Dispatcher, n int) *sync.WaitGroup {
+	var sends sync.WaitGroup
+	for range n {
+		sends.Go(func() {
+			if _, err := d.Send(t.Context(), webhook.Event{Type: "a", Payload: []byte("{}")}); err != nil {
+				t.Errorf("%v", err)
+			}
+		})
+		synctest.Wait()
+	}
+	return &sends
 }
 
 func TestRunOnceDeliversWhatIsDue(t *testing.T) {

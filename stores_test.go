@@ -2,7 +2,6 @@ package webhook_test
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -33,18 +32,4 @@ func (s *parallelStore) Commits() int { return s.commits }
 func (s *parallelStore) Commit(ctx context.Context, b webhook.Batch) (webhook.Result, error) {
 	<-time.After(s.delay)
 	return s.Store.Commit(ctx, b)
-}
-
-// farStore takes its time for everything, and counts what is claimed.
-type farStore struct {
-	parallelStore
-	delay   time.Duration // of a Claim
-	claimed atomic.Int64
-}
-
-func (s *farStore) Claim(ctx context.Context, r webhook.ClaimRequest) (webhook.ClaimResult, error) {
-	res, err := s.Store.Claim(ctx, r)
-	s.claimed.Add(int64(len(res.Claims)))
-	<-time.After(s.delay)
-	return res, err
 }
