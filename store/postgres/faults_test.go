@@ -81,12 +81,6 @@ func calling[T any](o *outside, call func(context.Context, back) (T, error)) (v 
 	return v, err
 }
 
-// empty takes everything out of the tables: statements for a schema of each store's own would have to be
-// prepared for each anew.
-const empty = `DELETE FROM webhook.endpoint; DELETE FROM webhook.health; DELETE FROM webhook.event; DELETE FROM webhook.delivery;
-	DELETE FROM webhook.queue; DELETE FROM webhook.head; DELETE FROM webhook.note; DELETE FROM webhook.attempt;
-	DELETE FROM webhook.stat; DELETE FROM webhook.bulk; UPDATE webhook.meta SET generation = 0; UPDATE webhook.progress SET pruned_to = 0`
-
 func (o *outside) open(t *testing.T, pool *pgxpool.Pool) webhook.Store {
 	st, err := calling(o, func(ctx context.Context, _ back) (*postgres.Store, error) {
 		st, err := postgres.New(ctx, pool, postgres.WithoutListen())

@@ -79,10 +79,7 @@ func TestPgBouncer(t *testing.T) {
 	through := bouncer(t, pgtest.Database(t))
 	for _, mode := range []string{"exec", "cache_describe"} {
 		t.Run(mode, func(t *testing.T) {
-			pool := pgtest.Pool(t, through+" default_query_exec_mode="+mode, 6)
-			storetest.Run(t, func(t *testing.T) webhook.Store {
-				return open(t, pool, postgres.WithoutListen(), postgres.WithSchema(fmt.Sprintf("B %d", schemas.Add(1))))
-			})
+			storetest.Run(t, newOpener(t, through+" default_query_exec_mode="+mode, 6, postgres.WithoutListen()))
 		})
 	}
 	t.Run("Dispatcher", func(t *testing.T) {

@@ -1,11 +1,11 @@
 package postgres_test
 
 import (
-	"fmt"
 	"os/exec"
-	"sync/atomic"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -17,12 +17,12 @@ import (
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, newOpener(t, "", 2))
+	storetest.Run(t, newOpener(t, pgtest.Database(t), 2))
 }
 
 func TestStoreModel(t *testing.T) {
 	t.Parallel()
-	storetest.RunModel(t, newOpener(t, "", 2))
+	storetest.RunModel(t, newOpener(t, pgtest.Database(t), 2))
 }
 
 // Each way in which pgx can talk to the server; TestPgBouncer has the others.
@@ -34,20 +34,30 @@ func TestExecModes(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			storetest.Run(t, newOpener(t, " default_query_exec_mode="+mode, 4))
+			storetest.Run(t, newOpener(t, pgtest.Database(t)+" default_query_exec_mode="+mode, 4))
 		})
 	}
 }
 
-var schemas atomic.Int64
-
-// newOpener opens stores in one database, each in a schema of its own: that is quicker than a database each.
-func newOpener(t *testing.T, settings string, connections int32) func(*testing.T) webhook.Store {
-	pool := pgtest.Pool(t, pgtest.Database(t)+settings, connections)
+// newOpener opens stores of one database, one after the other, in one schema that is emptied each time: to make a
+// schema, and all statements anew for it, takes the server longer than most tests.
+func newOpener(t *testing.T, dsn string, connections int32, options ...postgres.Option) func(*testing.T) webhook.Store {
+	const schema = "Web Hooks"
+	pool := pgtest.Pool(t, dsn, connections)
+	options = append(options, postgres.WithSchema(schema))
 	return func(t *testing.T) webhook.Store {
-		return open(t, pool, postgres.WithSchema(fmt.Sprintf("W %d", schemas.Add(1))))
+		st := open(t, pool, options...)
+		_, err := pool.Exec(t.Context(), strings.ReplaceAll(empty, "webhook.", pgx.Identifier{schema}.Sanitize()+"."))
+		require.NoError(t, err)
+		return st
 	}
 }
+
+// empty takes everything out of the tables.
+const empty = `DELETE FROM webhook.endpoint; DELETE FROM webhook.health; DELETE FROM webhook.event; DELETE FROM webhook.delivery;
+	DELETE FROM webhook.queue; DELETE FROM webhook.head; DELETE FROM webhook.note; DELETE FROM webhook.attempt;
+	DELETE FROM webhook.stat; DELETE FROM webhook.bulk; DELETE FROM webhook.peer; UPDATE webhook.meta SET generation = 0;
+	UPDATE webhook.progress SET pruned_to = 0`
 
 func open(t testing.TB, pool *pgxpool.Pool, options ...postgres.Option) *postgres.Store {
 	st, err := postgres.New(t.Context(), pool, options...)

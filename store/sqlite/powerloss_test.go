@@ -175,8 +175,7 @@ func loseWhatWasAcknowledged(t *testing.T, log []powerloss.Op, moments int) (sta
 
 // survives reports whether everything that was known is in the database after a crash.
 func survives(t *testing.T, disk *powerloss.Disk, log []powerloss.Op, fate powerloss.Fate, moment string) bool {
-	dir, err := os.MkdirTemp(t.TempDir(), "crash")
-	require.NoError(t, err)
+	dir := inRAM(t)
 	defer os.RemoveAll(dir)
 	require.NoError(t, disk.Crash(dir, fate))
 	st, err := sqlite.Open(filepath.Join(dir, "webhooks.db"))
