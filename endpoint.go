@@ -307,7 +307,7 @@ func (d *Dispatcher) disable(ctx context.Context, endpointID string, reason func
 	d.stopEndpoint(endpointID)
 	d.pruneSoon()
 	d.observe(Notice{Kind: NoticeEndpointDisabled, Endpoint: &e})
-	if _, err := d.flushOperational(ctx); err != nil {
+	if err := d.flushOperational(ctx); err != nil {
 		d.log.Warn("webhook: operational events wait for the store", "error", err) // Run tries again
 	}
 	return nil

@@ -57,9 +57,10 @@ type OperationalData struct {
 type operational struct {
 	sending sync.Mutex // one flush at a time
 
-	mu    sync.Mutex
-	queue []Event       // guarded by mu
-	wake  chan struct{} // holds one: there is something in the queue
+	mu     sync.Mutex
+	queue  []Event       // guarded by mu
+	stored int           // so many in all, by whomever; guarded by mu
+	wake   chan struct{} // holds one: there is something in the queue
 }
 
 const (
@@ -174,7 +175,7 @@ func (r *run) tellers(ctx context.Context) {
 		case <-r.d.operational.wake:
 		}
 		for {
-			if _, err := r.d.flushOperational(ctx); err == nil {
+			if err := r.d.flushOperational(ctx); err == nil {
 				wait = time.Second
 				break
 			}
@@ -186,19 +187,17 @@ func (r *run) tellers(ctx context.Context) {
 	}
 }
 
-// tellOfResults stores what the results of a run gave to tell of, and reports whether there was any.
-func (d *Dispatcher) tellOfResults(ctx context.Context) bool {
+// tellOfResults stores what the results of a run gave to tell of.
+func (d *Dispatcher) tellOfResults(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastWrites)
 	defer cancel()
-	stored, err := d.flushOperational(ctx)
-	if err != nil {
+	if err := d.flushOperational(ctx); err != nil {
 		d.log.Error("webhook: operational events are not stored", "error", err)
 	}
-	return stored > 0
 }
 
-// flushOperational stores what waits, and says how much that was. What the store does not take stays.
-func (d *Dispatcher) flushOperational(ctx context.Context) (stored int, err error) {
+// flushOperational stores what waits. What the store does not take stays.
+func (d *Dispatcher) flushOperational(ctx context.Context) error {
 	o := &d.operational
 	o.sending.Lock()
 	defer o.sending.Unlock()
@@ -207,17 +206,23 @@ func (d *Dispatcher) flushOperational(ctx context.Context) (stored int, err erro
 		batch := slices.Clone(o.queue[:min(len(o.queue), operationalBatch)])
 		o.mu.Unlock()
 		if len(batch) == 0 {
-			return stored, nil
+			return nil
 		}
 		n, err := d.storeOperational(ctx, batch)
 		if err != nil {
-			return stored, err
+			return err
 		}
-		stored += n
 		o.mu.Lock()
 		o.queue = slices.Delete(o.queue, 0, len(batch))
+		o.stored += n
 		o.mu.Unlock()
 	}
+}
+
+func (o *operational) storedSoFar() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.stored
 }
 
 // storeOperational sends a batch, or, if one of it is at fault, each alone.

@@ -78,8 +78,15 @@ func (d *Dispatcher) run(ctx context.Context, once bool) error {
 	if s, ok := d.store.(PeerStore); ok {
 		r.chores.Go(func() { r.sharePace(ctx, s) })
 	}
+	told := d.operational.storedSoFar()
 	err := r.loop(ctx)
-	for once && err == nil && d.tellOfResults(ctx) {
+	for once && err == nil {
+		d.tellOfResults(ctx)
+		now := d.operational.storedSoFar()
+		if now == told {
+			break
+		}
+		told = now // and the loop may have looked before that was stored, by the tellers or just now
 		err = r.loop(ctx)
 	}
 	cancel()
