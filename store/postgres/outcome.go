@@ -218,11 +218,22 @@ func (c *commit) flushOutcomes() error {
 	if len(plain.keys) > 0 {
 		list = append(list, plain.statement(c.now))
 	}
-	if c.earliest > 0 { // details are pruned in the order of keys
-		list = append(list, &statement{sql: `UPDATE webhook.progress SET pruned_to = $1 WHERE pruned_to > $1`, args: []any{c.earliest - 1}})
-		c.earliest = 0
-	}
+	list = append(list, c.pruneFrom()...)
 	return c.write(list, want)
+}
+
+// pruneFrom sees to it that Prune finds the details of attempts that stand among those where it has been already. One
+// that is at it ends first.
+func (c *commit) pruneFrom() []*statement {
+	if c.earliest == 0 || c.earliest >= id.KeyAt(c.batch.Now.Add(-youngKey)) {
+		return nil
+	}
+	to := c.earliest - 1
+	c.earliest = 0
+	return []*statement{
+		{sql: `SELECT pg_advisory_xact_lock_shared($1)`, args: []any{c.s.lockKey("details")}, scan: func(row) error { return nil }},
+		{sql: `UPDATE webhook.progress SET pruned_to = $1 WHERE pruned_to > $1`, args: []any{to}},
+	}
 }
 
 func (c *commit) giveBack(r webhook.Return) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/id"
 )
 
 // Prune implements [webhook.Store]. A round goes through its parts in order; the cursor names the part
@@ -149,8 +150,16 @@ func (p *pruning) endPending(state int64, code webhook.ErrorCode, keys string, a
 // drift is how far the completion of attempts may deviate from the order of their IDs.
 const drift = int64(time.Hour / time.Microsecond)
 
+// The first attempt of a delivery has its key, and is stored as much later as the delivery waited. If that is longer than
+// youngKey, its commit tells Prune, which else remembers nothing of keys younger than settled: longer than youngKey and a
+// commit take together.
+const (
+	youngKey = 30 * time.Second
+	settled  = 2 * time.Minute
+)
+
 // details takes headers and previews off old attempts. pruned_to keeps later rounds from going over
-// them again.
+// them again. While a commit is under way that may add to those, nothing is remembered.
 func (p *pruning) details(after int64) (next int64, done bool, err error) {
 	if p.request.DetailBefore.IsZero() {
 		return 0, true, nil
@@ -160,6 +169,10 @@ func (p *pruning) details(after int64) (next int64, done bool, err error) {
 		if after, err = p.int(`SELECT pruned_to FROM webhook.progress`); err != nil {
 			return 0, false, err
 		}
+	}
+	alone := false
+	if _, err = p.one(`SELECT pg_try_advisory_xact_lock($1)`, []any{p.s.lockKey("details")}, &alone); err != nil {
+		return 0, false, err
 	}
 	var old []int64
 	seen, first, tooNew := 0, int64(none), false
@@ -196,9 +209,12 @@ func (p *pruning) details(after int64) (next int64, done bool, err error) {
 		}
 	}
 	p.result.Details += len(old)
-	to := next
+	if !alone {
+		return next, done, nil
+	}
+	to := min(next, id.KeyAt(p.request.Now.Add(-settled))-1)
 	if first != none {
-		to = first - 1
+		to = min(to, first-1)
 	}
 	// Remember that there is nothing left to prune up to a key, if that is so without a gap.
 	return next, done, p.exec(`UPDATE webhook.progress SET pruned_to = $1 WHERE pruned_to >= $2 AND pruned_to < $1`, to, after)

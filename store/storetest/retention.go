@@ -166,20 +166,21 @@ var retentionRules = []rule{
 		w.Equal(got, w.attempts(oldID)[0])
 	}},
 	{name: "takes the details off an attempt that came late and has an older ID than those gone over", check: func(w *world) {
-		e := w.endpoint()
-		late := w.send(e)
-		claim := w.claimOne()
-		w.pass(time.Second)
-		w.send(e)
-		w.apply(w.outcome(w.claimOne(), 200))
-		w.pass(time.Second)
-		w.Equal(webhook.PruneResult{Details: 1}, w.prune(webhook.PruneRequest{DetailBefore: w.now}))
-		o := w.outcome(claim, 200)
-		o.Attempt.ID = id.Attempt + late[len(id.Delivery):]
-		w.apply(o)
-		w.pass(time.Second)
-		w.Equal(webhook.PruneResult{Details: 1}, w.prune(webhook.PruneRequest{DetailBefore: w.now}))
-		w.NotNil(w.attempts(late)[0].DetailPrunedAt)
+		for _, later := range []time.Duration{time.Second, time.Hour} {
+			e := w.endpoint()
+			late := w.send(e)
+			claim := w.claimOne()
+			w.send(e)
+			w.apply(w.outcome(w.claimOne(), 200))
+			w.pass(later)
+			w.Equal(webhook.PruneResult{Details: 1}, w.prune(webhook.PruneRequest{DetailBefore: w.now}))
+			o := w.outcome(claim, 200)
+			o.Attempt.ID = id.Attempt + late[len(id.Delivery):]
+			w.apply(o)
+			w.pass(time.Second)
+			w.Equal(webhook.PruneResult{Details: 1}, w.prune(webhook.PruneRequest{DetailBefore: w.now}))
+			w.NotNil(w.attempts(late)[0].DetailPrunedAt)
+		}
 	}},
 	{name: "cancels what a deleted endpoint leaves behind, in small steps", check: func(w *world) {
 		e, other := w.endpoint(), w.endpoint()
