@@ -16,9 +16,9 @@ import (
 )
 
 // TestAWeek lives through a week, and the days after it that the last retries take, with an event to 1,000
-// endpoints (200 under the race detector) every three hours. Receivers have outages, short and long, answer 410, or never work; operators
-// pause, disable, enable and delete endpoints and retry in bulk; retention takes rows. A plain model, below, says how
-// each delivery must have ended.
+// endpoints (200 under the race detector) every three hours. Receivers have outages, short and long, answer 410, or
+// never work; operators pause, disable, enable and delete endpoints and retry in bulk; retention takes rows. A plain
+// model, below, says how each delivery must have ended.
 func TestAWeek(t *testing.T) {
 	endpoints := 1000
 	if underRace {
